@@ -1,0 +1,18 @@
+"""Embeddings that look Gaussian: PCA(whiten=True) that can bend."""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["GaussianEmbedder", "__version__"]
+
+if TYPE_CHECKING:
+    from ._embedder import GaussianEmbedder
+
+
+def __getattr__(name: str) -> Any:
+    # Torch takes seconds to import; reading the version should not.
+    if name == "GaussianEmbedder":
+        from ._embedder import GaussianEmbedder
+
+        return GaussianEmbedder
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

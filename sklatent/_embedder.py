@@ -1,0 +1,943 @@
+"""GaussianEmbedder: parameters, validation, fit and transform; no tensor arithmetic."""
+
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from numbers import Integral, Real
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    _fit_context,
+    clone,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.model_selection import train_test_split
+from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state, gen_batches
+from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_array,
+    check_is_fitted,
+    validate_data,
+)
+from skorch.callbacks import EarlyStopping
+
+from ._reservoir import Reservoir
+from ._start import PCAStart
+from ._target import Target
+from .calibration import AffineCalibration
+from .networks import ACTIVATIONS
+from .regularizers import REGULARIZERS, Regularizer
+from .tasks import NOISE_FLOOR, TASKS, Classification, FunctionTask, Task
+from .training import (
+    Architecture,
+    EmbedderNet,
+    NonFiniteLossError,
+    Objective,
+    Patience,
+    Rows,
+    isolated,
+)
+
+FLOATS = (np.float64, np.float32)
+CHUNK = 8192  # rows embedded at a time: bounds the memory of the hidden layers
+RESERVOIR = 4096  # rows of a stream kept for the calibration
+ACTIVE_VARIANCE = 0.01  # of a component's mean, above which it counts as active
+OWNED_NET_PARAMS = {
+    "module": "pass encoder and decoder",
+    "criterion": "pass task and regularizer",
+    "lr": "pass learning_rate_init",
+    "max_epochs": "pass max_iter",
+    "batch_size": "pass batch_size to the estimator",
+    "train_split": "pass early_stopping and validation_fraction",
+    "device": "pass device to the estimator",
+    "verbose": "pass verbose to the estimator",
+    "warm_start": "pass warm_start to the estimator",
+} | dict.fromkeys(
+    ("iterator_train", "iterator_valid", "dataset", "seed", "patience", "predict_nonlinearity"),
+    "the estimator sets it",
+)
+
+
+class Posterior(NamedTuple):
+    """Distribution of the embedding of each row, given the row.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_samples, n_components)
+    std : ndarray of shape (n_samples, n_components)
+        Standard deviation of each component.
+    cov : ndarray of shape (n_samples, n_components, n_components) or None
+        Covariance; None where the components are uncorrelated given the row, so that `std`
+        says it all.
+    """
+
+    mean: NDArray
+    std: NDArray
+    cov: NDArray | None
+
+
+def _task_is(*kinds: str) -> Callable[[Any], bool]:
+    """Say whether an estimator's task is among some built-in ones, for `available_if`."""
+    classes = tuple(TASKS[kind] for kind in kinds)
+    return lambda self: (
+        self.task in kinds if isinstance(self.task, str) else isinstance(self.task, classes)
+    )
+
+
+def _is_stochastic(estimator: Any) -> bool:
+    """Say whether an estimator's regularizer asks for a stochastic encoder."""
+    regularizer = estimator.regularizer
+    if isinstance(regularizer, str):
+        regularizer = REGULARIZERS.get(regularizer)
+    return getattr(regularizer, "stochastic", False)
+
+
+class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    r"""Nonlinear embedding that looks Gaussian.
+
+    Learns an encoder E (and a decoder D, where the task has one) that minimise
+
+    .. math:: L(x, z, D(u), y) + \mathrm{reg\_weight} \cdot R(u), \qquad z = \mu + \Lambda u,
+
+    over minibatches: a task's loss L plus a distance R of the embedding u = E(x) from N(0, I).
+    What `transform` returns is z, pushed toward N(mu, Sigma) with
+    :math:`\Sigma = \Lambda \Lambda^T`. Training starts from principal component analysis:
+    ``max_iter=0`` is ``PCA(whiten=True)``.
+
+    Losses have no units. Reconstruction and regression are 1 - R^2 on the training rows,
+    classification is the cross-entropy over log(n_classes). The exact objective is in the
+    user guide.
+
+    Parameters
+    ----------
+    n_components : int or float in (0, 1), default=2
+        Dimension of the embedding, at most min(n_samples, n_features) and the rank of X; or
+        the share of variance that principal component analysis would have to keep, as in
+        `sklearn.decomposition.PCA`.
+
+    regularizer : {"moment", "kl"}, Regularizer or None, default="moment"
+        Distance from the target.
+
+        - "moment": `regularizers.MomentMatching`, the batch's mean and covariance.
+        - "kl": `regularizers.KLDivergence` and a stochastic encoder; with reconstruction this
+          is a variational autoencoder and `reg_weight` its beta.
+        - an instance of a class in `sklatent.regularizers`, or of your own: its parameters can
+          then be set and searched as ``regularizer__cov_weight``.
+        - None: no regularizer.
+
+    reg_weight : float, default=1.0
+        What one unit of the regularizer weighs against one of the task.
+
+    task : {"reconstruction", "classification", "regression"}, Task, callable or None, \
+            default="reconstruction"
+        What the embedding is for. Classification and regression need y. A callable
+        ``loss(x, z, output, y)`` returns the loss of each sample, a tensor of shape (n,), given
+        tensors in the units of the user: rows x of X, their embedding z, what `decoder` returns
+        (None without one) and rows y of fit's y (None without it). None leaves the regularizer
+        alone.
+
+    target_mean : array-like of shape (n_components,), default=None
+        mu; zeros if None.
+
+    target_cov : array-like of shape (n_components, n_components) or (n_components,), \
+            default=None
+        Sigma, or its diagonal; the identity if None.
+
+    hidden_layer_sizes : sequence of int, default=(256, 256)
+        Widths of the encoder's hidden layers, and in reverse order of the decoder's; ()
+        makes both linear.
+
+    activation : {"silu", "relu", "gelu", "tanh"}, default="silu"
+        Activation function of the hidden layers.
+
+    encoder : torch.nn.Module or callable, default=None
+        Network in place of the default one, or a function ``(in_features, out_features)`` that
+        returns it. It maps (X - mean) / scale, one scale for all features, to n_components
+        outputs (twice as many for a stochastic encoder: means, then log-variances). With
+        ``init="pca"`` it is added to the principal components, times a gain that starts at zero.
+
+    decoder : torch.nn.Module or callable, default=None
+        The same for the decoder: from u, in standard coordinates, to the reconstruction of
+        (X - mean) / scale, the logits, or the standardised y; to whatever a callable task
+        wants. With ``init="pca"``, a reconstruction is added to that of PCA.
+
+    init : {"pca", "random"}, default="pca"
+        Where training starts: at whitened principal components, or at random weights.
+
+    calibration : {"affine"} or None, default="affine"
+        Map fitted after training. "affine" gives the training rows' embedding exactly the
+        target's mean and covariance.
+
+    learning_rate_init : float, default=1e-3
+        Learning rate of the optimizer (Adam).
+
+    batch_size : int or "auto", default="auto"
+        Least number of rows in a minibatch. "auto" is max(128, 4 * n_components), or all rows
+        where there are fewer.
+
+    max_iter : int, default=200
+        Largest number of epochs. 0 leaves the embedding at its start.
+
+    tol : float, default=1e-4
+        Training stops when the training loss, or with early stopping the validation criterion,
+        has not improved by at least `tol` for `n_iter_no_change` consecutive epochs.
+
+    n_iter_no_change : int, default=10
+        See `tol`.
+
+    early_stopping : bool or "auto", default="auto"
+        Whether to set aside rows, watch the criterion (task loss + reg_weight * regularizer) on
+        them, and return the best weights seen; the start counts as seen. "auto" is True.
+
+    validation_fraction : float in (0, 1), default=0.1
+        Share of the rows set aside by early stopping.
+
+    warm_start : bool, default=False
+        Whether `fit` goes on from the last fit's weights, units, optimizer and random state.
+
+    device : str or torch.device, default="cpu"
+        Where to train; "auto" takes an accelerator if there is one.
+
+    random_state : int, RandomState instance or None, default=None
+        Determines initial weights, minibatches, draws, and the rows set aside.
+
+    verbose : int, default=0
+        Whether to print the losses after each epoch.
+
+    net_params : dict, default=None
+        Further parameters of `skorch.NeuralNet`, such as ``callbacks``, ``optimizer``,
+        ``optimizer__weight_decay`` or ``compile``. Those that this class sets are refused.
+
+    Attributes
+    ----------
+    net_ : EmbedderNet
+        The skorch net; its ``module_`` holds encoder and decoder.
+    regularizer_ : Regularizer or None
+    task_ : Task or None
+    target_mean_ : ndarray of shape (n_components_,)
+    target_cov_ : ndarray of shape (n_components_, n_components_)
+    n_components_ : int
+    n_iter_ : int
+        Number of epochs run.
+    loss_ : float
+        Training loss in the last epoch.
+    best_loss_ : float or None
+        Least training loss; None with early stopping.
+    loss_curve_, task_loss_curve_, regularizer_curve_ : list of shape (n_iter_,)
+        Training loss and its two parts: loss = task loss + reg_weight * regularizer.
+    validation_scores_ : list of shape (n_iter_ + 1,) or None
+        Minus the criterion on the rows set aside, first at the start; None without early
+        stopping.
+    noise_variance_ : float
+        Reconstruction only: residual variance per feature, the residual sum of squares over
+        n (n_features - n_components), on the rows set aside where there are some.
+    classes_ : ndarray of shape (n_classes,)
+        Classification only.
+    n_active_components_ : int
+        Stochastic encoders only: number of components whose mean varies with x
+        (variance above 0.01, Burda et al. 2016).
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    See Also
+    --------
+    sklearn.decomposition.PCA : The linear embedding from which this one starts.
+
+    Notes
+    -----
+    The embedding as a whole is pushed toward one Gaussian. That does not make each class
+    Gaussian, as linear and quadratic discriminant analysis assume.
+
+    A fit that fails leaves the estimator unfitted; a `partial_fit`, or a fit with
+    ``warm_start=True``, that fails leaves it as it was.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklatent import GaussianEmbedder
+    >>> X, _ = load_digits(return_X_y=True)
+    >>> embedder = GaussianEmbedder(n_components=8, max_iter=5, random_state=0)
+    >>> Z = embedder.fit_transform(X[:500])  # doctest: +SKIP
+    >>> embedder.inverse_transform(Z).shape  # doctest: +SKIP
+    (500, 64)
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(RealNotInt, 0, 1, closed="neither"),
+        ],
+        "regularizer": [StrOptions(set(REGULARIZERS)), Regularizer, None],
+        "reg_weight": [Interval(Real, 0, None, closed="left")],
+        "task": [StrOptions(set(TASKS)), Task, callable, None],
+        "target_mean": ["array-like", None],
+        "target_cov": ["array-like", None],
+        "hidden_layer_sizes": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "encoder": [torch.nn.Module, callable, None],
+        "decoder": [torch.nn.Module, callable, None],
+        "init": [StrOptions({"pca", "random"})],
+        "calibration": [StrOptions({"affine"}), None],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": [StrOptions({"auto"}), "boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "warm_start": ["boolean"],
+        "device": [str, torch.device],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "net_params": [dict, None],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        regularizer="moment",
+        reg_weight=1.0,
+        task="reconstruction",
+        target_mean=None,
+        target_cov=None,
+        hidden_layer_sizes=(256, 256),
+        activation="silu",
+        encoder=None,
+        decoder=None,
+        init="pca",
+        calibration="affine",
+        learning_rate_init=1e-3,
+        batch_size="auto",
+        max_iter=200,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        warm_start=False,
+        device="cpu",
+        random_state=None,
+        verbose=0,
+        net_params=None,
+    ):
+        self.n_components = n_components
+        self.regularizer = regularizer
+        self.reg_weight = reg_weight
+        self.task = task
+        self.target_mean = target_mean
+        self.target_cov = target_cov
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.init = init
+        self.calibration = calibration
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.net_params = net_params
+
+    # Parameters and tags
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, those of a regularizer or task instance too.
+
+        Raises
+        ------
+        ValueError
+            For ``regularizer__<name>`` or ``task__<name>`` while the parameter is a string:
+            pass an instance instead.
+        """
+        for name, registry in (("regularizer", REGULARIZERS), ("task", TASKS)):
+            value = params.get(name, getattr(self, name))
+            nested = [key for key in params if key.startswith(f"{name}__")]
+            if nested and not hasattr(value, "set_params"):
+                instead = (
+                    f"{name}={registry[value].__name__}(...), from sklatent.{name}s,"
+                    if isinstance(value, str) and value in registry
+                    else f"an instance of a class in sklatent.{name}s"
+                )
+                raise ValueError(
+                    f"cannot set {nested[0]!r}: {name}={value!r} has no parameters of its own. "
+                    f"Pass {instead} instead."
+                )
+        return super().set_params(**params)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        if _task_is("classification")(self):
+            tags.estimator_type = "classifier"
+            tags.classifier_tags = ClassifierTags()
+        elif _task_is("regression")(self):
+            tags.estimator_type = "regressor"
+            tags.regressor_tags = RegressorTags()
+            tags.target_tags.multi_output = True
+        tags.target_tags.required = self._needs_y
+        return tags
+
+    @property
+    def _needs_y(self):
+        return _task_is("classification", "regression")(self) or (
+            isinstance(self.task, Task) and self.task.supervised
+        )
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "net_")
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.n_components_
+
+    # Fitting
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Learn the embedding of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            Labels or numbers for a supervised task; what a callable task is given as y.
+        sample_weight : array-like of shape (n_samples,), default=None
+            How often each row is drawn, relative to the others; rows of weight zero do not
+            exist. Principal components, calibration and `noise_variance_` are weighted too.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For invalid data or parameters, and where the training loss becomes infinite or
+            not a number.
+        """
+        resume = self.warm_start and hasattr(self, "net_")
+        if not resume:
+            self.__dict__.pop("net_", None)
+        X, y, weight = self._check_rows(X, y, sample_weight, reset=not resume)
+        net = self._resume() if resume else self._initialize(X, y, weight)
+        train, valid = self._split(y, len(X), net.draw_seed())
+        rows = self._rows(net, X, y, weight, train)
+        valid_rows = None
+        if valid is not None:
+            valid_rows = net.resample(self._rows(net, X, y, weight, valid))
+        stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
+        if not (stopped or self.max_iter == 0):
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
+                "optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        self._finish(net, X, weight, held_out=valid)
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
+        """Train for one pass over some rows of a stream.
+
+        The first call fixes the start (principal components), the units and the classes. The
+        calibration and `noise_variance_` are fitted again after every call, on a uniform
+        sample of all rows seen by `partial_fit`, as soon as that holds ten rows per component.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        classes : array-like of shape (n_classes,), default=None
+            All classes that will occur; by default, and after the first call, those of the
+            first call.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        self
+        """
+        if self.early_stopping is True:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        first = not hasattr(self, "net_")
+        X, y, weight = self._check_rows(X, y, sample_weight, reset=first)
+        net = self._initialize(X, y, weight, classes) if first else self._resume()
+        rows = self._rows(net, X, y, weight, slice(None))
+        # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
+        self._train(net, rows, None, 1, n_rows=np.inf)
+        if not hasattr(self, "_reservoir"):
+            self._reservoir = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
+        self._reservoir.add(X, weight)
+        past = self._reservoir
+        calibrate = first or len(past.rows) >= 10 * self.n_components_
+        self._finish(net, past.rows, past.weight, calibrate=calibrate)
+        return self
+
+    def _check_rows(self, X, y, sample_weight, *, reset):
+        """Validate, and drop the rows of weight zero; equal weights become None."""
+        kwargs = {"reset": reset, "dtype": FLOATS, "ensure_min_samples": 2}
+        classifies = _task_is("classification")(self)
+        ignores_y = self.task is None or _task_is("reconstruction")(self)
+        if self._needs_y or not (y is None or ignores_y):
+            X, y = validate_data(
+                self, X, y, multi_output=not classifies, y_numeric=not classifies, **kwargs
+            )
+            if classifies:
+                check_classification_targets(y)
+            elif y.dtype.kind not in "biuf":
+                raise ValueError(f"y must be numeric for task={self.task!r}, got dtype {y.dtype}")
+        else:
+            X, y = validate_data(self, X, **kwargs), None
+        if sample_weight is None:
+            return X, y, None
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        kept = weight > 0
+        X, y, weight = X[kept], None if y is None else y[kept], weight[kept]
+        if len(X) < 2:
+            raise ValueError(f"sample_weight must be positive for at least 2 samples, got {len(X)}")
+        return X, y, None if (weight == weight[0]).all() else weight
+
+    def _initialize(self, X, y, weight, classes=None):
+        """Resolve the parameters against the data and build the net."""
+        n, p = X.shape
+        if isinstance(self.n_components, Integral) and self.n_components > min(n, p):
+            raise ValueError(
+                f"n_components={self.n_components} must be between 1 and min(n_samples, "
+                f"n_features)={min(n, p)}, got X with n_samples={n}, n_features={p}"
+            )
+        if self.task is None:
+            if self.decoder is not None:
+                raise ValueError("decoder must be None with task=None, which decodes nothing")
+            warnings.warn(
+                "task=None trains for the regularizer alone, which an uninformative map can "
+                'satisfy as well as any other. With init="pca" it starts at an informative one.',
+                UserWarning,
+                stacklevel=4,
+            )
+        random_state = check_random_state(self.random_state)
+        start = PCAStart.fit(X, weight, self.n_components, random_state)
+        k = len(start.components)
+        self._target = Target.from_params(self.target_mean, self.target_cov, k)
+        self._start, self.n_components_ = start, k
+        self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
+        self._set_regularizer()
+        self._set_task(X, y, weight, classes)
+        self.__dict__.pop("_reservoir", None)
+        self._shapes = self._describe_shapes()
+        return self._build_net(*random_state.randint(np.iinfo(np.int32).max, size=2).tolist())
+
+    def _set_task(self, X, y, weight, classes):
+        task = self.task
+        if isinstance(task, str):
+            task = TASKS[task]()
+        elif isinstance(task, Task):
+            task = clone(task)
+        elif task is not None:
+            task = FunctionTask(task)
+        self.task_ = task
+        if task is None:
+            return
+        classifies = isinstance(task, Classification)
+        if classifies:
+            # The labels to come are all that a classification takes from y here.
+            y = y if classes is None else np.asarray(classes)
+            if len(labels := np.unique(y)) < 2:
+                raise ValueError(
+                    "y must have at least 2 classes for task='classification', got "
+                    f"1 class: {labels.tolist()}"
+                )
+        x = self._start.standardize(X)
+        u = x @ self._start.encoder_skip.T
+        task.fit(x, y, u, self._start.noise_variance, weight)
+        if classifies:
+            self.classes_ = task.classes_
+
+    def _set_regularizer(self):
+        regularizer = self.regularizer
+        if isinstance(regularizer, str):
+            regularizer = REGULARIZERS[regularizer]()
+        self.regularizer_ = None if regularizer is None else clone(regularizer)
+        if self.regularizer_ is not None:
+            for name, value in self.regularizer_.get_params().items():
+                if name.endswith("weight") and not value >= 0:
+                    raise ValueError(f"regularizer__{name} must be at least 0, got {value!r}")
+
+    def _describe_shapes(self):
+        """Describe what a fit must share with the one that it resumes."""
+        return {
+            "n_components": self.n_components,
+            "hidden_layer_sizes": self._check_hidden_layer_sizes(),
+            "activation": self.activation,
+            "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
+            "a stochastic encoder": _is_stochastic(self),
+        }
+
+    def _check_hidden_layer_sizes(self):
+        sizes = tuple(np.asarray(self.hidden_layer_sizes, dtype=object).ravel().tolist())
+        if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+            raise ValueError(
+                "hidden_layer_sizes must be integers of at least 1, got "
+                f"{self.hidden_layer_sizes!r}"
+            )
+        return sizes
+
+    def _check_net_params(self):
+        params = self.net_params or {}
+        if owned := sorted(set(params) & OWNED_NET_PARAMS.keys()):
+            raise ValueError(f"net_params must not hold {owned[0]!r}: {OWNED_NET_PARAMS[owned[0]]}")
+        for callback in params.get("callbacks") or []:
+            callback = callback[1] if isinstance(callback, tuple) else callback
+            if EarlyStopping in (callback, type(callback)):
+                raise ValueError(
+                    "net_params must not hold skorch's EarlyStopping among its callbacks: use "
+                    "the parameter early_stopping"
+                )
+        return params
+
+    def _build_net(self, seed, net_seed):
+        start, task = self._start, self.task_
+        from_pca = self.init == "pca"
+        architecture = Architecture(
+            n_features=self.n_features_in_,
+            n_components=self.n_components_,
+            out_features=None if task is None else task.out_features_,
+            hidden_layer_sizes=self._shapes["hidden_layer_sizes"],
+            activation=self.activation,
+            encoder=self.encoder,
+            decoder=self.decoder,
+        )
+        reconstructs = _task_is("reconstruction")(self)
+        log_var = start.log_var if from_pca else np.zeros(self.n_components_)
+        device = self._resolve_device()
+        with self._isolated(seed, device):
+            module = architecture.build(
+                torch.Generator().manual_seed(seed),
+                encoder_skip=start.encoder_skip if from_pca else None,
+                decoder_skip=start.decoder_skip if from_pca and reconstructs else None,
+                log_var=log_var if _is_stochastic(self) else None,
+            )
+            objective = Objective(
+                task,
+                self.regularizer_,
+                self.reg_weight,
+                mean=start.mean,
+                scale=start.scale,
+                target_mean=self._target.mean,
+                target_factor=self._target.factor,
+            )
+            return EmbedderNet(
+                module,
+                objective,
+                seed=net_seed,
+                patience=Patience(self.tol, self.n_iter_no_change),
+                lr=self.learning_rate_init,
+                batch_size=max(128, 4 * self.n_components_)
+                if self.batch_size == "auto"
+                else self.batch_size,
+                device=device,
+                verbose=self.verbose,
+                **self._check_net_params(),
+            ).initialize()
+
+    def _resume(self):
+        """Check that the net can go on under the parameters as they are now."""
+        self._set_regularizer()
+        was = self._shapes
+        for name, now in self._describe_shapes().items():
+            if now != was[name]:
+                raise ValueError(
+                    f"{name} cannot change between fits that resume one another: it was "
+                    f"{was[name]!r} and is {now!r}"
+                )
+        net = self.net_
+        net.criterion_.regularizer = self.regularizer_
+        net.criterion_.reg_weight = self.reg_weight
+        net.set_patience(self.tol, self.n_iter_no_change)
+        return net
+
+    def _resolve_device(self):
+        if self.device != "auto":
+            try:
+                return torch.device(self.device)
+            except RuntimeError as error:
+                raise ValueError(
+                    f"device must be a torch device or 'auto', got {self.device!r}"
+                ) from error
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+
+    def _isolated(self, seed, device) -> AbstractContextManager[None]:
+        ours = (
+            self.encoder is None
+            and self.decoder is None
+            and (self.task_ is None or type(self.task_) in TASKS.values())
+            and (self.regularizer_ is None or type(self.regularizer_) in REGULARIZERS.values())
+        )
+        return nullcontext() if ours else isolated(seed, device)
+
+    def _split(self, y, n, seed):
+        """Return the indices of the rows to train on, and of those set aside or None."""
+        every = np.arange(n)
+        if self.early_stopping is False or n < 4:
+            return every, None
+        n_valid = max(2, round(self.validation_fraction * n))
+        stratify = None
+        if isinstance(self.task_, Classification):
+            codes = self.task_.encode(y)
+            counts = np.bincount(codes)
+            if counts[counts > 0].min() > 1 and n_valid >= (counts > 0).sum():
+                stratify = codes
+        train, valid = train_test_split(
+            every, test_size=n_valid, random_state=seed, stratify=stratify
+        )
+        return np.sort(train), np.sort(valid)
+
+    def _rows(self, net, X, y, weight, index):
+        x = self._start.standardize(X[index])
+        y = None if y is None or self.task_ is None else self.task_.encode(y[index])
+        return net.rows(x, y, None if weight is None else weight[index])
+
+    def _train(self, net, rows, valid, epochs, **kwargs):
+        try:
+            with self._isolated(net.draw_seed(), net.device):
+                return net.train(rows, valid, epochs, **kwargs)
+        except NonFiniteLossError as error:
+            raise ValueError(
+                f"{error}. Lower learning_rate_init={self.learning_rate_init} or "
+                f"reg_weight={self.reg_weight}, or look for extreme values in X."
+            ) from error
+
+    def _finish(self, net, X, weight, held_out=None, calibrate=True):
+        """Fit what follows training, and set the fitted attributes."""
+        self.net_ = net
+        mean = self._encode(X)[0]
+        if _is_stochastic(self):
+            self.n_active_components_ = int((mean.var(axis=0) > ACTIVE_VARIANCE).sum())
+            if self.n_active_components_ == 0:
+                warnings.warn(
+                    "posterior collapse: no component of the embedding varies with X. Lower "
+                    f"reg_weight={self.reg_weight}.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+        if calibrate:
+            self._calibration = None
+            if self.calibration == "affine":
+                self._calibration = AffineCalibration().fit(mean, weight)
+            if _task_is("reconstruction")(self):
+                index = slice(None) if held_out is None else held_out
+                self.noise_variance_ = self._residual_variance(
+                    X[index], mean[index], None if weight is None else weight[index]
+                )
+        self.n_iter_ = len(net.history)
+        self.loss_curve_ = [epoch["loss"] for epoch in net.history]
+        self.task_loss_curve_ = [epoch["task_loss"] for epoch in net.history]
+        self.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else net.start_loss_
+        self.validation_scores_ = net.patience.scores_ or None
+        self.best_loss_ = None if net.patience.scores_ else min(self.loss_curve_ + [self.loss_])
+
+    def _residual_variance(self, X, u, weight):
+        x = self._start.standardize(X.astype(np.float64))
+        squares = np.square(x - self._decode(u.astype(np.float64))).sum(axis=1)
+        share = np.average(squares, weights=weight) / max(1, x.shape[1] - self.n_components_)
+        return float(max(share, NOISE_FLOOR) * self._start.scale**2)
+
+    # Use of the fitted embedding
+
+    def transform(self, X: ArrayLike) -> NDArray:
+        """Embed X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_components)
+            In the type of X, float32 or float64. For a stochastic encoder, the means.
+        """
+        return self._to_user(self._encode(self._check_X(X))[0])
+
+    @available_if(_is_stochastic)
+    def posterior(self, X: ArrayLike) -> Posterior:
+        """Return the distribution of the embedding of each row; stochastic encoders only.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        Posterior
+            ``mean`` (what `transform` returns), ``std``, and ``cov`` where the components are
+            correlated given the row: after calibration, or with a full `target_cov`.
+        """
+        mean, log_var = self._encode(self._check_X(X))
+        scale = self._target.factor
+        if self._calibration is not None:
+            scale = scale @ self._calibration.inverse_root_
+        var = np.exp(log_var)
+        std = np.sqrt(var @ np.square(scale).T).astype(mean.dtype)
+        if np.array_equal(scale, np.diag(scale.diagonal())):
+            return Posterior(self._to_user(mean), std, None)
+        cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
+        return Posterior(self._to_user(mean), std, cov)
+
+    @available_if(_task_is("reconstruction"))
+    def inverse_transform(self, Z: ArrayLike) -> NDArray:
+        """Decode an embedding.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_components)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Reconstructed rows, in the type of Z, float32 or float64.
+        """
+        check_is_fitted(self)
+        Z = check_array(Z, dtype=FLOATS, input_name="Z")
+        if Z.shape[1] != self.n_components_:
+            raise ValueError(
+                f"Z has {Z.shape[1]} components, but GaussianEmbedder is expecting "
+                f"{self.n_components_} components as input"
+            )
+        u = self._target.to_standard(Z)
+        if self._calibration is not None:
+            u = self._calibration.inverse_transform(u)
+        return self._start.unstandardize(self._decode(u))
+
+    @available_if(_task_is("reconstruction"))
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
+        """Draw from the target and decode.
+
+        For a stochastic encoder the draws stand before the calibration, which corrects its
+        means only.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
+        shape = (n_samples, self.n_components_)
+        u = check_random_state(random_state).standard_normal(shape)
+        if self._calibration is not None and not _is_stochastic(self):
+            u = self._calibration.inverse_transform(u)
+        return self._start.unstandardize(self._decode(u))
+
+    @available_if(_task_is("classification", "regression"))
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Predict y from the embedding of X, by the decoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_outputs)
+        """
+        return self.task_.predict(self._decode(self._encode(self._check_X(X))[0]))
+
+    @available_if(_task_is("classification"))
+    def predict_proba(self, X: ArrayLike) -> NDArray:
+        """Return the probability of each class, by the decoder.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            In the order of ``classes_``.
+        """
+        return self.task_.predict_proba(self._decode(self._encode(self._check_X(X))[0]))
+
+    def score(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Say how well the embedding does its task; more is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+            Reconstruction: R^2, the share of the variance of X that `inverse_transform` gives
+            back. Classification: accuracy. Regression: R^2. No task: minus the criterion,
+            reg_weight * regularizer. A callable or a task of your own: minus its mean loss.
+        """
+        X = self._check_X(X)
+        if _task_is("reconstruction")(self):
+            restored = self._start.unstandardize(self._decode(self._encode(X)[0]))
+            return r2_score(
+                X, restored, sample_weight=sample_weight, multioutput="variance_weighted"
+            )
+        if _task_is("classification")(self):
+            return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
+        if _task_is("regression")(self):
+            return r2_score(y, self.predict(X), sample_weight=sample_weight)
+        X, y, weight = self._check_rows(X, y, sample_weight, reset=False)
+        rows = self.net_.resample(self._rows(self.net_, X, y, weight, slice(None)))
+        loss, task_loss, _ = self.net_.losses_on(rows).tolist()
+        return -loss if self.task_ is None else -task_loss
+
+    def _check_X(self, X):
+        check_is_fitted(self)
+        return validate_data(self, X, dtype=FLOATS, reset=False)
+
+    def _encode(self, X):
+        """Return mean and log-variance (or None) of each row in standard coordinates."""
+        chunks = [
+            self.net_.encode(self._start.standardize(X[rows]))
+            for rows in gen_batches(len(X), CHUNK)
+        ]
+        means, log_vars = zip(*chunks, strict=True)
+        log_var = None if log_vars[0] is None else np.concatenate(log_vars)
+        return np.concatenate(means), log_var
+
+    def _decode(self, u):
+        return np.concatenate([self.net_.decode(u[rows]) for rows in gen_batches(len(u), CHUNK)])
+
+    def _to_user(self, u):
+        if self._calibration is not None:
+            u = self._calibration.transform(u)
+        return self._target.to_user(u)

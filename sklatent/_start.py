@@ -1,0 +1,121 @@
+"""Where training starts: the units of X and its whitened principal components, in float64."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+
+from .tasks import NOISE_FLOOR
+
+
+@dataclass(frozen=True)
+class PCAStart:
+    """The units of X and its whitened principal components.
+
+    Standardised rows are x~ = (x - mean) / scale, with one scale for all features; the
+    components of x~ have the variances below.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (p,)
+    scale : float
+        Square root of the mean variance per feature (divisor n - 1).
+    components : ndarray of shape (k, p)
+        Principal axes, orthonormal, with scikit-learn's signs.
+    variances : ndarray of shape (k,)
+        Variances of the components of x~.
+    noise_variance : float
+        Variance of x~ per feature that the components leave unexplained:
+        (p - sum(variances)) / (p - k), the maximum-likelihood noise variance of probabilistic
+        PCA (Tipping & Bishop 1999, eq. 8). Zero where k = p.
+    """
+
+    mean: NDArray
+    scale: float
+    components: NDArray
+    variances: NDArray
+    noise_variance: float
+
+    @classmethod
+    def fit(
+        cls,
+        X: NDArray,
+        weight: NDArray | None,
+        n_components: int | float,
+        random_state: np.random.RandomState,
+    ) -> Self:
+        """Find units and components.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, p)
+        weight : ndarray of shape (n,) or None
+            Positive weights.
+        n_components : int or float
+            As in `sklearn.decomposition.PCA`.
+        random_state : RandomState
+            For the randomized solver.
+
+        Raises
+        ------
+        ValueError
+            If n_components exceeds the number of components with any variance.
+        """
+        n, p = X.shape
+        mean = np.average(X.astype(np.float64), axis=0, weights=weight)
+        centered = X - mean
+        # The mean is only as exact as the sum it came from; a second pass mends offsets that
+        # dwarf the spread.
+        correction = np.average(centered, axis=0, weights=weight)
+        mean += correction
+        centered -= correction
+        share = np.ones(n) if weight is None else weight * (n / weight.sum())
+        total = float(share @ np.einsum("ij,ij->i", centered, centered)) / (n - 1)
+        scale = np.sqrt(total / p)
+        # What is left of a constant is the rounding error of its mean.
+        if scale <= 4 * np.finfo(X.dtype).eps * np.abs(mean).max():
+            raise ValueError("X is constant: an embedding needs features that vary")
+        rows = np.divide(centered, scale, out=centered)
+        if weight is not None:
+            # PCA takes no weights. It finds the same axes in rows scaled by the square roots of
+            # theirs; each row's mirror image keeps the mean at zero.
+            rows *= np.sqrt(share)[:, None]
+            rows = np.concatenate([rows, -rows])
+        pca = PCA(n_components, random_state=random_state).fit(rows)
+        k = int(pca.n_components_)
+        variances = pca.explained_variance_ * (len(rows) - 1) / (len(rows) / n * (n - 1))
+        rank = int((variances > variances[0] * max(n, p) * np.finfo(np.float64).eps).sum())
+        if rank < k:
+            raise ValueError(
+                f"n_components={k} exceeds the rank of X: only {rank} of its principal "
+                f"components have any variance (n_samples={n}, n_features={p}). "
+                f"Set n_components to at most {rank}."
+            )
+        noise_variance = max(0.0, p - variances.sum()) / (p - k) if k < p else 0.0
+        return cls(mean, float(scale), pca.components_, variances, float(noise_variance))
+
+    @property
+    def encoder_skip(self) -> NDArray:
+        """W, of shape (k, p): u = W x~ has the identity for covariance."""
+        return self.components / np.sqrt(self.variances)[:, None]
+
+    @property
+    def decoder_skip(self) -> NDArray:
+        """V, of shape (p, k): V u is the projection of x~ on its principal components."""
+        return self.components.T * np.sqrt(self.variances)
+
+    @property
+    def log_var(self) -> NDArray:
+        """Log-variance of each component given x, of shape (k,), in probabilistic PCA."""
+        noise = max(self.noise_variance, NOISE_FLOOR)
+        return np.log(np.minimum(1.0, noise / self.variances))
+
+    def standardize(self, X: NDArray) -> NDArray:
+        """Return x~ in the type of X, computed in float64."""
+        return ((X - self.mean) / self.scale).astype(X.dtype, copy=False)
+
+    def unstandardize(self, x: NDArray) -> NDArray:
+        """Return rows in the units of X, in the type of x."""
+        return (x * self.scale + self.mean).astype(x.dtype, copy=False)

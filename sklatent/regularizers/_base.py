@@ -1,0 +1,59 @@
+"""What every regularizer is: a distance of a batch of embeddings from N(0, I)."""
+
+import math
+from abc import ABC, abstractmethod
+
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from ..networks import Embedding
+
+
+class Regularizer(ABC, BaseEstimator):
+    """Base class of the regularizers.
+
+    A regularizer holds parameters only; ``GaussianEmbedder.fit`` clones it. To write your own,
+    derive from this class, take parameters in ``__init__`` as scikit-learn estimators do, and
+    define ``__call__``.
+
+    Attributes
+    ----------
+    stochastic : bool
+        Whether it needs an encoder that returns a variance (``Embedding.log_var``).
+    in_nats : bool
+        Whether its value is in nats per sample rather than free of units. Such a value is
+        divided by the task's ``nats_``, so that ``reg_weight`` weighs nats against nats.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.networks import Embedding
+    >>> from sklatent.regularizers import Regularizer
+    >>> class SquaredMean(Regularizer):
+    ...     def __call__(self, embedding, n_rows=float("inf")):
+    ...         return embedding.sample.mean(-2).square().sum(-1)
+    >>> u = torch.ones(100, 3)
+    >>> SquaredMean()(Embedding(u, None, u))
+    tensor(3.)
+    """
+
+    stochastic = False
+    in_nats = False
+
+    @abstractmethod
+    def __call__(self, embedding: Embedding, n_rows: float = math.inf) -> Tensor:
+        """Return the penalty of a batch.
+
+        Parameters
+        ----------
+        embedding : Embedding
+            Tensors of shape (..., n, k), in standard coordinates. Leading axes are models.
+        n_rows : float, default=inf
+            Number of rows that batches are drawn from without replacement; infinite for fresh
+            draws.
+
+        Returns
+        -------
+        Tensor of shape (...)
+            One penalty per model.
+        """

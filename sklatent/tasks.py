@@ -1,0 +1,255 @@
+"""What an embedding is for: a loss per sample. Tasks know no network and validate no input."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+#: Share of a variance below which what a linear fit leaves unexplained counts as rounding error.
+NOISE_FLOOR = 1e-6
+
+
+class Task(ABC, BaseEstimator):
+    """Base class of the tasks.
+
+    A task holds parameters only; ``GaussianEmbedder.fit`` clones it and calls `fit` on the
+    clone. To write your own, derive from this class, take parameters in ``__init__`` as
+    scikit-learn estimators do, and define `loss`.
+
+    Attributes
+    ----------
+    supervised : bool
+        Whether ``GaussianEmbedder.fit`` needs y.
+    standardized : bool
+        In which coordinates `loss` is given x and z: False (the default) for the user's, those
+        of X and of the target; True for the networks', (x - mean) / scale and N(0, I).
+    out_features_ : int or None
+        Width of the default decoder's output; None (the default) for no decoder.
+    nats_ : float
+        Nats per unit of the loss; 1 (the default) for a negative log-likelihood.
+
+    Examples
+    --------
+    >>> from sklatent.tasks import Task
+    >>> class NearFirstFeature(Task):
+    ...     def __init__(self, power=2.0):
+    ...         self.power = power
+    ...     def loss(self, x, z, output, y):
+    ...         return (z[..., 0] - x[..., 0]).abs() ** self.power
+    """
+
+    supervised = False
+    standardized = False
+    out_features_: int | None = None
+    nats_: float = 1.0
+
+    def fit(
+        self,
+        x: NDArray,
+        y: NDArray | None,
+        u: NDArray,
+        noise_variance: float,
+        weight: NDArray | None,
+    ) -> "Task":
+        """Set the task's units on the training rows.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, p)
+            Standardised rows: mean 0, mean variance per feature 1.
+        y : ndarray of shape (n,) or (n, q), or None
+        u : ndarray of shape (n, k)
+            The whitened principal components of x.
+        noise_variance : float
+            Variance per feature of x that u leaves unexplained.
+        weight : ndarray of shape (n,) or None
+            Sample weights, all positive.
+        """
+        return self
+
+    def encode(self, y: NDArray | None) -> NDArray | None:
+        """Return y as the numbers that `loss` is given."""
+        return y
+
+    @abstractmethod
+    def loss(self, x: Tensor, z: Tensor, output: Tensor | None, y: Tensor | None) -> Tensor:
+        """Return the loss of each sample.
+
+        Parameters
+        ----------
+        x : Tensor of shape (..., n, p)
+        z : Tensor of shape (..., n, k)
+            The embedding's sample.
+        output : Tensor of shape (..., n, q) or None
+            What the decoder returns; None without one.
+        y : Tensor of shape (..., n) or (..., n, q), or None
+
+        Returns
+        -------
+        Tensor of shape (..., n)
+        """
+
+
+class Reconstruction(Task):
+    r"""Give back x: the unexplained share of variance.
+
+    The loss of a sample is :math:`|x - \hat x|^2 / \sum_j \mathrm{Var}(x_j)`, with the
+    variances of the training rows; its mean over those is 1 - R^2. One unit is
+    :math:`\sum_j \mathrm{Var}(x_j) / (2 \sigma^2)` nats, :math:`\sigma^2` being the
+    residual variance per feature of principal component analysis at the same number of
+    components (Tipping & Bishop 1999, eq. 8).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.tasks import Reconstruction
+    >>> Reconstruction().loss(torch.ones(2, 3), None, torch.zeros(2, 3), None)
+    tensor([1., 1.])
+    """
+
+    standardized = True
+
+    def fit(self, x, y, u, noise_variance, weight):
+        """Set the decoder's width and the nats per unit of the loss."""
+        self.out_features_ = x.shape[1]
+        self.nats_ = x.shape[1] / (2 * max(noise_variance, NOISE_FLOOR))
+        return self
+
+    def encode(self, y):
+        """Return None: y is not used."""
+        return None
+
+    def loss(self, x, z, output, y):
+        """Return the squared error per feature of standardised rows."""
+        return (x - output).square().mean(dim=-1)
+
+
+class Classification(Task):
+    r"""Tell classes apart: cross-entropy over the logarithm of the number of classes.
+
+    One is the loss of a uniform guess, and log(n_classes) nats.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.tasks import Classification
+    >>> Classification().loss(None, None, torch.zeros(1, 3), torch.tensor([2]))
+    tensor([1.])
+    """
+
+    supervised = True
+    standardized = True
+
+    def fit(self, x, y, u, noise_variance, weight):
+        """Learn the classes, the decoder's width and the nats per unit of the loss."""
+        self.classes_ = np.unique(y)
+        self.out_features_ = len(self.classes_)
+        self.nats_ = math.log(len(self.classes_))
+        return self
+
+    def encode(self, y):
+        """Return the labels as indices into ``classes_``; ValueError for unknown labels."""
+        codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        unknown = np.unique(y[self.classes_[codes] != y])
+        if len(unknown):
+            raise ValueError(
+                f"y has labels {unknown.tolist()} that are not among the classes "
+                f"{self.classes_.tolist()}"
+            )
+        return codes
+
+    def loss(self, x, z, output, y):
+        """Return the cross-entropy of each sample over log(n_classes)."""
+        log_proba = output.log_softmax(dim=-1)
+        index = y.expand(output.shape[:-1]).unsqueeze(-1)
+        return -log_proba.gather(-1, index).squeeze(-1) / math.log(output.shape[-1])
+
+    def predict_proba(self, output: NDArray) -> NDArray:
+        """Return the probability of each class given the decoder's output."""
+        return softmax(output, axis=-1)
+
+    def predict(self, output: NDArray) -> NDArray:
+        """Return the most probable class given the decoder's output."""
+        return self.classes_[output.argmax(axis=-1)]
+
+
+class Regression(Task):
+    r"""Predict numbers: the unexplained share of variance, averaged over the outputs.
+
+    The loss of a sample is the mean over outputs of
+    :math:`(y_j - \hat y_j)^2 / \mathrm{Var}(y_j)`, with the variances of the training rows;
+    its mean over those is 1 - R^2. With q outputs one unit is :math:`q / (2 \sigma^2)` nats,
+    :math:`\sigma^2` being the share of variance that a linear regression on the principal
+    components leaves unexplained.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.tasks import Regression
+    >>> Regression().loss(None, None, torch.zeros(2, 1), torch.ones(2, 1))
+    tensor([1., 1.])
+    """
+
+    supervised = True
+    standardized = True
+
+    def fit(self, x, y, u, noise_variance, weight):
+        """Learn mean and scale of y, the decoder's width and the nats per unit of the loss."""
+        self.shape_ = y.shape[1:]
+        y = y.reshape(len(y), -1).astype(np.float64)
+        self.mean_ = np.average(y, axis=0, weights=weight)
+        scale = np.sqrt(np.average((y - self.mean_) ** 2, axis=0, weights=weight))
+        self.scale_ = np.where(scale > 0, scale, 1.0)
+        self.out_features_ = y.shape[1]
+        standard = (y - self.mean_) / self.scale_
+        design = np.column_stack([np.ones(len(u)), u])
+        root = np.ones(len(u)) if weight is None else np.sqrt(weight)
+        coef = np.linalg.lstsq(root[:, None] * design, root[:, None] * standard)[0]
+        share = np.average((standard - design @ coef) ** 2, axis=0, weights=weight).mean()
+        self.nats_ = y.shape[1] / (2 * max(share, NOISE_FLOOR))
+        return self
+
+    def encode(self, y):
+        """Return y with mean 0 and variance 1 per output, of shape (n, q)."""
+        return (y.reshape(len(y), -1) - self.mean_) / self.scale_
+
+    def loss(self, x, z, output, y):
+        """Return the squared error per standardised output."""
+        return (y - output).square().mean(dim=-1)
+
+    def predict(self, output: NDArray) -> NDArray:
+        """Return the decoder's output in the units and shape of y."""
+        return (self.mean_ + self.scale_ * output).reshape(len(output), *self.shape_)
+
+
+class FunctionTask(Task):
+    """A task that is a user's function; what ``task=function`` stands for.
+
+    Parameters
+    ----------
+    function : callable
+        ``function(x, z, output, y)`` returns the loss of each sample, as in `Task.loss`.
+    """
+
+    def __init__(self, function: Callable[..., Tensor]) -> None:
+        self.function = function
+
+    def loss(self, x, z, output, y):
+        """Return the function's value."""
+        return self.function(x, z, output, y)
+
+
+TASKS: dict[str, type[Task]] = {
+    "reconstruction": Reconstruction,
+    "classification": Classification,
+    "regression": Regression,
+}

@@ -1,0 +1,121 @@
+"""Builds encoder and decoder from a start and the user's choice of networks."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..networks import MLP, Autoencoder, Decoder, Encoder, Gated
+
+Network = nn.Module | Callable[[int, int | None], nn.Module] | None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The networks that a user asked for.
+
+    Attributes
+    ----------
+    n_features, n_components : int
+    out_features : int or None
+        Width of the decoder's output; None where only the user's decoder knows it.
+    hidden_layer_sizes : tuple of int
+    activation : str
+    encoder, decoder : Module, callable or None
+        The user's own networks.
+    """
+
+    n_features: int
+    n_components: int
+    out_features: int | None
+    hidden_layer_sizes: tuple[int, ...]
+    activation: str
+    encoder: Network
+    decoder: Network
+
+    def build(
+        self,
+        generator: torch.Generator,
+        encoder_skip: NDArray | None,
+        decoder_skip: NDArray | None,
+        log_var: NDArray | None,
+    ) -> Autoencoder:
+        """Make the modules.
+
+        Parameters
+        ----------
+        generator : torch.Generator
+            Source of the default networks' weights.
+        encoder_skip : ndarray of shape (k, p) or None
+        decoder_skip : ndarray of shape (p, k) or None
+            Linear maps beside the networks, which then start at zero.
+        log_var : ndarray of shape (k,) or None
+            Where the log-variances of a stochastic encoder start; None makes it deterministic.
+        """
+        p, k = self.n_features, self.n_components
+        width = k if log_var is None else 2 * k
+        from_start = encoder_skip is not None
+        network = self._network("encoder", p, width, generator, from_start, gated=from_start)
+        encoder = Encoder(network, _tensor(encoder_skip), _tensor(log_var))
+        if self.decoder is None and self.out_features is None:
+            return Autoencoder(encoder, None)
+        network = self._network(
+            "decoder", k, self.out_features, generator, from_start, decoder_skip is not None
+        )
+        return Autoencoder(encoder, Decoder(network, _tensor(decoder_skip)))
+
+    def _network(
+        self,
+        name: Literal["encoder", "decoder"],
+        in_features: int,
+        out_features: int | None,
+        generator: torch.Generator,
+        zero_last: bool,
+        gated: bool,
+    ) -> nn.Module:
+        given = self.encoder if name == "encoder" else self.decoder
+        if given is None:
+            assert out_features is not None
+            sizes = self.hidden_layer_sizes[:: 1 if name == "encoder" else -1]
+            return MLP(
+                in_features,
+                out_features,
+                sizes,
+                self.activation,
+                generator=generator,
+                zero_last=zero_last,
+            )
+        is_module = isinstance(given, nn.Module)
+        module = copy.deepcopy(given) if is_module else given(in_features, out_features)
+        _check_module(name, module, in_features, out_features)
+        return Gated(module, out_features) if gated and out_features is not None else module
+
+
+def _check_module(name: str, module: nn.Module, in_features: int, out_features: int | None) -> None:
+    """Raise where a user's network does not map rows as it should."""
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"{name} must be a torch.nn.Module or a callable (in_features, out_features) that "
+            f"returns one, got a callable that returned {type(module).__name__}"
+        )
+    expected = f"a tensor of shape (n, {in_features}) to one of shape (n, {out_features or 'any'})"
+    mode = module.training
+    try:
+        with torch.no_grad():
+            output = module.eval()(torch.zeros(2, in_features))
+    except Exception as error:
+        raise ValueError(f"{name} must map {expected}; it failed with: {error}") from error
+    finally:
+        module.train(mode)
+    wanted = (2, out_features) if out_features else None
+    if not isinstance(output, Tensor) or wanted not in (None, tuple(output.shape)):
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"{name} must map {expected}; for n = 2 it returned {got}")
+
+
+def _tensor(array: NDArray | None) -> Tensor | None:
+    return None if array is None else torch.from_numpy(array)
