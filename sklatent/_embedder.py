@@ -1,7 +1,6 @@
 """GaussianEmbedder: parameters, validation, fit and transform; no tensor arithmetic."""
 
 import warnings
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
@@ -14,7 +13,6 @@ from sklearn.base import (
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     _fit_context,
-    clone,
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
@@ -29,22 +27,30 @@ from sklearn.utils.validation import (
     check_is_fitted,
     validate_data,
 )
-from skorch.callbacks import EarlyStopping
 
+from ._params import (
+    check_nested,
+    is_stochastic,
+    resolve_device,
+    resolve_hidden_layer_sizes,
+    resolve_net_params,
+    resolve_regularizer,
+    resolve_task,
+    task_is,
+)
 from ._reservoir import Reservoir
 from ._start import PCAStart
 from ._target import Target
 from .calibration import AffineCalibration
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Regularizer
-from .tasks import NOISE_FLOOR, TASKS, Classification, FunctionTask, Task
+from .tasks import NOISE_FLOOR, TASKS, Classification, Task
 from .training import (
     Architecture,
     EmbedderNet,
     NonFiniteLossError,
     Objective,
     Patience,
-    Rows,
     isolated,
 )
 
@@ -52,20 +58,6 @@ FLOATS = (np.float64, np.float32)
 CHUNK = 8192  # rows embedded at a time: bounds the memory of the hidden layers
 RESERVOIR = 4096  # rows of a stream kept for the calibration
 ACTIVE_VARIANCE = 0.01  # of a component's mean, above which it counts as active
-OWNED_NET_PARAMS = {
-    "module": "pass encoder and decoder",
-    "criterion": "pass task and regularizer",
-    "lr": "pass learning_rate_init",
-    "max_epochs": "pass max_iter",
-    "batch_size": "pass batch_size to the estimator",
-    "train_split": "pass early_stopping and validation_fraction",
-    "device": "pass device to the estimator",
-    "verbose": "pass verbose to the estimator",
-    "warm_start": "pass warm_start to the estimator",
-} | dict.fromkeys(
-    ("iterator_train", "iterator_valid", "dataset", "seed", "patience", "predict_nonlinearity"),
-    "the estimator sets it",
-)
 
 
 class Posterior(NamedTuple):
@@ -84,22 +76,6 @@ class Posterior(NamedTuple):
     mean: NDArray
     std: NDArray
     cov: NDArray | None
-
-
-def _task_is(*kinds: str) -> Callable[[Any], bool]:
-    """Say whether an estimator's task is among some built-in ones, for `available_if`."""
-    classes = tuple(TASKS[kind] for kind in kinds)
-    return lambda self: (
-        self.task in kinds if isinstance(self.task, str) else isinstance(self.task, classes)
-    )
-
-
-def _is_stochastic(estimator: Any) -> bool:
-    """Say whether an estimator's regularizer asks for a stochastic encoder."""
-    regularizer = estimator.regularizer
-    if isinstance(regularizer, str):
-        regularizer = REGULARIZERS.get(regularizer)
-    return getattr(regularizer, "stochastic", False)
 
 
 class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -366,28 +342,17 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             For ``regularizer__<name>`` or ``task__<name>`` while the parameter is a string:
             pass an instance instead.
         """
-        for name, registry in (("regularizer", REGULARIZERS), ("task", TASKS)):
-            value = params.get(name, getattr(self, name))
-            nested = [key for key in params if key.startswith(f"{name}__")]
-            if nested and not hasattr(value, "set_params"):
-                instead = (
-                    f"{name}={registry[value].__name__}(...), from sklatent.{name}s,"
-                    if isinstance(value, str) and value in registry
-                    else f"an instance of a class in sklatent.{name}s"
-                )
-                raise ValueError(
-                    f"cannot set {nested[0]!r}: {name}={value!r} has no parameters of its own. "
-                    f"Pass {instead} instead."
-                )
+        for name in ("regularizer", "task"):
+            check_nested(name, params.get(name, getattr(self, name)), params)
         return super().set_params(**params)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        if _task_is("classification")(self):
+        if task_is("classification")(self):
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags()
-        elif _task_is("regression")(self):
+        elif task_is("regression")(self):
             tags.estimator_type = "regressor"
             tags.regressor_tags = RegressorTags()
             tags.target_tags.multi_output = True
@@ -396,7 +361,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def _needs_y(self):
-        return _task_is("classification", "regression")(self) or (
+        return task_is("classification", "regression")(self) or (
             isinstance(self.task, Task) and self.task.supervised
         )
 
@@ -501,8 +466,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _check_rows(self, X, y, sample_weight, *, reset):
         """Validate, and drop the rows of weight zero; equal weights become None."""
         kwargs = {"reset": reset, "dtype": FLOATS, "ensure_min_samples": 2}
-        classifies = _task_is("classification")(self)
-        ignores_y = self.task is None or _task_is("reconstruction")(self)
+        classifies = task_is("classification")(self)
+        ignores_y = self.task is None or task_is("reconstruction")(self)
         if self._needs_y or not (y is None or ignores_y):
             X, y = validate_data(
                 self, X, y, multi_output=not classifies, y_numeric=not classifies, **kwargs
@@ -531,6 +496,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"n_features)={min(n, p)}, got X with n_samples={n}, n_features={p}"
             )
         if self.task is None:
+            if self.regularizer is None:
+                raise ValueError("task=None and regularizer=None leave nothing to train for")
             if self.decoder is not None:
                 raise ValueError("decoder must be None with task=None, which decodes nothing")
             warnings.warn(
@@ -541,25 +508,20 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             )
         random_state = check_random_state(self.random_state)
         start = PCAStart.fit(X, weight, self.n_components, random_state)
-        k = len(start.components)
-        self._target = Target.from_params(self.target_mean, self.target_cov, k)
-        self._start, self.n_components_ = start, k
-        self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
-        self._set_regularizer()
+        self._start, self.n_components_ = start, len(start.components)
+        self._set_target()
+        self.regularizer_ = resolve_regularizer(self.regularizer)
         self._set_task(X, y, weight, classes)
         self.__dict__.pop("_reservoir", None)
         self._shapes = self._describe_shapes()
         return self._build_net(*random_state.randint(np.iinfo(np.int32).max, size=2).tolist())
 
+    def _set_target(self):
+        self._target = Target.from_params(self.target_mean, self.target_cov, self.n_components_)
+        self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
+
     def _set_task(self, X, y, weight, classes):
-        task = self.task
-        if isinstance(task, str):
-            task = TASKS[task]()
-        elif isinstance(task, Task):
-            task = clone(task)
-        elif task is not None:
-            task = FunctionTask(task)
-        self.task_ = task
+        self.task_ = task = resolve_task(self.task)
         if task is None:
             return
         classifies = isinstance(task, Classification)
@@ -577,82 +539,41 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if classifies:
             self.classes_ = task.classes_
 
-    def _set_regularizer(self):
-        regularizer = self.regularizer
-        if isinstance(regularizer, str):
-            regularizer = REGULARIZERS[regularizer]()
-        self.regularizer_ = None if regularizer is None else clone(regularizer)
-        if self.regularizer_ is not None:
-            for name, value in self.regularizer_.get_params().items():
-                if name.endswith("weight") and not value >= 0:
-                    raise ValueError(f"regularizer__{name} must be at least 0, got {value!r}")
-
     def _describe_shapes(self):
         """Describe what a fit must share with the one that it resumes."""
         return {
             "n_components": self.n_components,
-            "hidden_layer_sizes": self._check_hidden_layer_sizes(),
+            "hidden_layer_sizes": resolve_hidden_layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
             "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
-            "a stochastic encoder": _is_stochastic(self),
+            "a stochastic encoder": is_stochastic(self.regularizer_),
         }
 
-    def _check_hidden_layer_sizes(self):
-        sizes = tuple(np.asarray(self.hidden_layer_sizes, dtype=object).ravel().tolist())
-        if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
-            raise ValueError(
-                "hidden_layer_sizes must be integers of at least 1, got "
-                f"{self.hidden_layer_sizes!r}"
-            )
-        return sizes
-
-    def _check_net_params(self):
-        params = self.net_params or {}
-        if owned := sorted(set(params) & OWNED_NET_PARAMS.keys()):
-            raise ValueError(f"net_params must not hold {owned[0]!r}: {OWNED_NET_PARAMS[owned[0]]}")
-        for callback in params.get("callbacks") or []:
-            callback = callback[1] if isinstance(callback, tuple) else callback
-            if EarlyStopping in (callback, type(callback)):
-                raise ValueError(
-                    "net_params must not hold skorch's EarlyStopping among its callbacks: use "
-                    "the parameter early_stopping"
-                )
-        return params
-
     def _build_net(self, seed, net_seed):
-        start, task = self._start, self.task_
+        start = self._start
         from_pca = self.init == "pca"
         architecture = Architecture(
             n_features=self.n_features_in_,
             n_components=self.n_components_,
-            out_features=None if task is None else task.out_features_,
+            out_features=None if self.task_ is None else self.task_.out_features_,
             hidden_layer_sizes=self._shapes["hidden_layer_sizes"],
             activation=self.activation,
             encoder=self.encoder,
             decoder=self.decoder,
         )
-        reconstructs = _task_is("reconstruction")(self)
+        reconstructs = task_is("reconstruction")(self)
         log_var = start.log_var if from_pca else np.zeros(self.n_components_)
-        device = self._resolve_device()
+        device = resolve_device(self.device)
         with self._isolated(seed, device):
             module = architecture.build(
                 torch.Generator().manual_seed(seed),
                 encoder_skip=start.encoder_skip if from_pca else None,
                 decoder_skip=start.decoder_skip if from_pca and reconstructs else None,
-                log_var=log_var if _is_stochastic(self) else None,
-            )
-            objective = Objective(
-                task,
-                self.regularizer_,
-                self.reg_weight,
-                mean=start.mean,
-                scale=start.scale,
-                target_mean=self._target.mean,
-                target_factor=self._target.factor,
+                log_var=log_var if is_stochastic(self.regularizer_) else None,
             )
             return EmbedderNet(
                 module,
-                objective,
+                self._objective(),
                 seed=net_seed,
                 patience=Patience(self.tol, self.n_iter_no_change),
                 lr=self.learning_rate_init,
@@ -661,12 +582,24 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 else self.batch_size,
                 device=device,
                 verbose=self.verbose,
-                **self._check_net_params(),
+                **resolve_net_params(self.net_params),
             ).initialize()
+
+    def _objective(self):
+        return Objective(
+            self.task_,
+            self.regularizer_,
+            self.reg_weight,
+            mean=self._start.mean,
+            scale=self._start.scale,
+            target_mean=self._target.mean,
+            target_factor=self._target.factor,
+        )
 
     def _resume(self):
         """Check that the net can go on under the parameters as they are now."""
-        self._set_regularizer()
+        self.regularizer_ = resolve_regularizer(self.regularizer)
+        self._set_target()
         was = self._shapes
         for name, now in self._describe_shapes().items():
             if now != was[name]:
@@ -674,21 +607,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     f"{name} cannot change between fits that resume one another: it was "
                     f"{was[name]!r} and is {now!r}"
                 )
-        net = self.net_
-        net.criterion_.regularizer = self.regularizer_
-        net.criterion_.reg_weight = self.reg_weight
-        net.set_patience(self.tol, self.n_iter_no_change)
-        return net
-
-    def _resolve_device(self):
-        if self.device != "auto":
-            try:
-                return torch.device(self.device)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"device must be a torch device or 'auto', got {self.device!r}"
-                ) from error
-        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+        self.net_.set_objective(self._objective(), self.tol, self.n_iter_no_change)
+        return self.net_
 
     def _isolated(self, seed, device) -> AbstractContextManager[None]:
         ours = (
@@ -735,7 +655,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """Fit what follows training, and set the fitted attributes."""
         self.net_ = net
         mean = self._encode(X)[0]
-        if _is_stochastic(self):
+        if is_stochastic(self.regularizer_):
             self.n_active_components_ = int((mean.var(axis=0) > ACTIVE_VARIANCE).sum())
             if self.n_active_components_ == 0:
                 warnings.warn(
@@ -748,7 +668,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self._calibration = None
             if self.calibration == "affine":
                 self._calibration = AffineCalibration().fit(mean, weight)
-            if _task_is("reconstruction")(self):
+            if task_is("reconstruction")(self):
                 index = slice(None) if held_out is None else held_out
                 self.noise_variance_ = self._residual_variance(
                     X[index], mean[index], None if weight is None else weight[index]
@@ -783,7 +703,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         return self._to_user(self._encode(self._check_X(X))[0])
 
-    @available_if(_is_stochastic)
+    @available_if(lambda self: is_stochastic(self.regularizer))
     def posterior(self, X: ArrayLike) -> Posterior:
         """Return the distribution of the embedding of each row; stochastic encoders only.
 
@@ -808,7 +728,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
         return Posterior(self._to_user(mean), std, cov)
 
-    @available_if(_task_is("reconstruction"))
+    @available_if(task_is("reconstruction"))
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
         """Decode an embedding.
 
@@ -833,7 +753,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
-    @available_if(_task_is("reconstruction"))
+    @available_if(task_is("reconstruction"))
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
         """Draw from the target and decode.
 
@@ -854,11 +774,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
         shape = (n_samples, self.n_components_)
         u = check_random_state(random_state).standard_normal(shape)
-        if self._calibration is not None and not _is_stochastic(self):
+        if self._calibration is not None and not is_stochastic(self.regularizer_):
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
-    @available_if(_task_is("classification", "regression"))
+    @available_if(task_is("classification", "regression"))
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict y from the embedding of X, by the decoder.
 
@@ -870,9 +790,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return self.task_.predict(self._decode(self._encode(self._check_X(X))[0]))
+        output = self._decode(self._encode(self._check_X(X))[0])
+        return self.task_.predict(output)
 
-    @available_if(_task_is("classification"))
+    @available_if(task_is("classification"))
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the probability of each class, by the decoder.
 
@@ -885,7 +806,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return self.task_.predict_proba(self._decode(self._encode(self._check_X(X))[0]))
+        output = self._decode(self._encode(self._check_X(X))[0])
+        return self.task_.predict_proba(output)
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -906,14 +828,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             reg_weight * regularizer. A callable or a task of your own: minus its mean loss.
         """
         X = self._check_X(X)
-        if _task_is("reconstruction")(self):
+        if task_is("reconstruction")(self):
             restored = self._start.unstandardize(self._decode(self._encode(X)[0]))
             return r2_score(
                 X, restored, sample_weight=sample_weight, multioutput="variance_weighted"
             )
-        if _task_is("classification")(self):
+        if task_is("classification")(self):
             return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
-        if _task_is("regression")(self):
+        if task_is("regression")(self):
             return r2_score(y, self.predict(X), sample_weight=sample_weight)
         X, y, weight = self._check_rows(X, y, sample_weight, reset=False)
         rows = self.net_.resample(self._rows(self.net_, X, y, weight, slice(None)))

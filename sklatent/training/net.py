@@ -218,8 +218,9 @@ class EmbedderNet(NeuralNet):
         """Draw a seed from the net's generator."""
         return int(torch.randint(2**31, (), generator=self.generator_))
 
-    def set_patience(self, tol: float, n_iter_no_change: int) -> None:
-        """Change the stopping rule."""
+    def set_objective(self, objective: Objective, tol: float, n_iter_no_change: int) -> None:
+        """Change what training minimises, and its stopping rule."""
+        self.criterion_ = objective.to(self.device)
         self.patience.set_params(tol=tol, n_iter_no_change=n_iter_no_change)
 
     def train(self, rows: Rows, valid: Rows | None, epochs: int, n_rows: float) -> bool:
