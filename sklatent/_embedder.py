@@ -1,9 +1,10 @@
 """GaussianEmbedder: parameters, validation, fit and transform; no tensor arithmetic."""
 
 import warnings
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.model_selection import train_test_split
-from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state, gen_batches
+from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
@@ -31,12 +32,12 @@ from sklearn.utils.validation import (
 from ._params import (
     check_nested,
     is_stochastic,
+    is_task,
     resolve_device,
     resolve_hidden_layer_sizes,
     resolve_net_params,
     resolve_regularizer,
     resolve_task,
-    task_is,
 )
 from ._reservoir import Reservoir
 from ._start import PCAStart
@@ -44,7 +45,7 @@ from ._target import Target
 from .calibration import AffineCalibration
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Regularizer
-from .tasks import NOISE_FLOOR, TASKS, Classification, Task
+from .tasks import NOISE_FLOOR, TASKS, Classification, Regression, Task
 from .training import (
     Architecture,
     EmbedderNet,
@@ -76,6 +77,10 @@ class Posterior(NamedTuple):
     mean: NDArray
     std: NDArray
     cov: NDArray | None
+
+
+def _chunks(rows: NDArray) -> Iterator[NDArray]:
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
 
 
 class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -248,7 +253,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     (500, 64)
     """
 
-    _parameter_constraints: dict = {
+    _parameter_constraints: ClassVar[dict] = {
         "n_components": [
             Interval(Integral, 1, None, closed="left"),
             Interval(RealNotInt, 0, 1, closed="neither"),
@@ -349,10 +354,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        if task_is("classification")(self):
+        if is_task(self.task, "classification"):
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags()
-        elif task_is("regression")(self):
+        elif is_task(self.task, "regression"):
             tags.estimator_type = "regressor"
             tags.regressor_tags = RegressorTags()
             tags.target_tags.multi_output = True
@@ -361,9 +366,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def _needs_y(self):
-        return task_is("classification", "regression")(self) or (
-            isinstance(self.task, Task) and self.task.supervised
-        )
+        return self._predicts or (isinstance(self.task, Task) and self.task.supervised)
+
+    @property
+    def _predicts(self):
+        return is_task(self.task, "classification") or is_task(self.task, "regression")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
@@ -402,14 +409,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         resume = self.warm_start and hasattr(self, "net_")
         if not resume:
             self.__dict__.pop("net_", None)
-        X, y, weight = self._check_rows(X, y, sample_weight, reset=not resume)
-        net = self._resume() if resume else self._initialize(X, y, weight)
-        train, valid = self._split(y, len(X), net.draw_seed())
-        rows = self._rows(net, X, y, weight, train)
+        rows, labels, weight = self._check_rows(X, y, sample_weight, reset=not resume)
+        net = self._resume() if resume else self._initialize(rows, labels, weight)
+        train, valid = self._split(labels, len(rows), net.draw_seed())
+        train_rows = self._rows(net, rows, labels, weight, train)
         valid_rows = None
         if valid is not None:
-            valid_rows = net.resample(self._rows(net, X, y, weight, valid))
-        stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
+            valid_rows = net.resample(self._rows(net, rows, labels, weight, valid))
+        stopped = self._train(net, train_rows, valid_rows, self.max_iter, n_rows=len(train_rows))
         if not (stopped or self.max_iter == 0):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
@@ -417,7 +424,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 ConvergenceWarning,
                 stacklevel=2,
             )
-        self._finish(net, X, weight, held_out=valid)
+        self._finish(net, rows, weight, held_out=valid)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -450,14 +457,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if self.early_stopping is True:
             raise ValueError("partial_fit does not support early_stopping=True")
         first = not hasattr(self, "net_")
-        X, y, weight = self._check_rows(X, y, sample_weight, reset=first)
-        net = self._initialize(X, y, weight, classes) if first else self._resume()
-        rows = self._rows(net, X, y, weight, slice(None))
+        rows, labels, weight = self._check_rows(X, y, sample_weight, reset=first)
+        net = self._initialize(rows, labels, weight, classes) if first else self._resume()
+        chunk = self._rows(net, rows, labels, weight, slice(None))
         # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
-        self._train(net, rows, None, 1, n_rows=np.inf)
+        self._train(net, chunk, None, 1, n_rows=np.inf)
         if not hasattr(self, "_reservoir"):
             self._reservoir = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
-        self._reservoir.add(X, weight)
+        self._reservoir.add(rows, weight)
         past = self._reservoir
         calibrate = first or len(past.rows) >= 10 * self.n_components_
         self._finish(net, past.rows, past.weight, calibrate=calibrate)
@@ -466,8 +473,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _check_rows(self, X, y, sample_weight, *, reset):
         """Validate, and drop the rows of weight zero; equal weights become None."""
         kwargs = {"reset": reset, "dtype": FLOATS, "ensure_min_samples": 2}
-        classifies = task_is("classification")(self)
-        ignores_y = self.task is None or task_is("reconstruction")(self)
+        classifies = is_task(self.task, "classification")
+        ignores_y = self.task is None or is_task(self.task, "reconstruction")
         if self._needs_y or not (y is None or ignores_y):
             X, y = validate_data(
                 self, X, y, multi_output=not classifies, y_numeric=not classifies, **kwargs
@@ -561,7 +568,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             encoder=self.encoder,
             decoder=self.decoder,
         )
-        reconstructs = task_is("reconstruction")(self)
+        reconstructs = is_task(self.task, "reconstruction")
         log_var = start.log_var if from_pca else np.zeros(self.n_components_)
         device = resolve_device(self.device)
         with self._isolated(seed, device):
@@ -668,7 +675,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self._calibration = None
             if self.calibration == "affine":
                 self._calibration = AffineCalibration().fit(mean, weight)
-            if task_is("reconstruction")(self):
+            if is_task(self.task, "reconstruction"):
                 index = slice(None) if held_out is None else held_out
                 self.noise_variance_ = self._residual_variance(
                     X[index], mean[index], None if weight is None else weight[index]
@@ -679,7 +686,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else net.start_loss_
         self.validation_scores_ = net.patience.scores_ or None
-        self.best_loss_ = None if net.patience.scores_ else min(self.loss_curve_ + [self.loss_])
+        self.best_loss_ = None if net.patience.scores_ else min([*self.loss_curve_, self.loss_])
 
     def _residual_variance(self, X, u, weight):
         x = self._start.standardize(X.astype(np.float64))
@@ -728,7 +735,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
         return Posterior(self._to_user(mean), std, cov)
 
-    @available_if(task_is("reconstruction"))
+    @available_if(lambda self: is_task(self.task, "reconstruction"))
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
         """Decode an embedding.
 
@@ -742,18 +749,18 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Reconstructed rows, in the type of Z, float32 or float64.
         """
         check_is_fitted(self)
-        Z = check_array(Z, dtype=FLOATS, input_name="Z")
-        if Z.shape[1] != self.n_components_:
+        z = check_array(Z, dtype=FLOATS, input_name="Z")
+        if z.shape[1] != self.n_components_:
             raise ValueError(
-                f"Z has {Z.shape[1]} components, but GaussianEmbedder is expecting "
+                f"Z has {z.shape[1]} components, but GaussianEmbedder is expecting "
                 f"{self.n_components_} components as input"
             )
-        u = self._target.to_standard(Z)
+        u = self._target.to_standard(z)
         if self._calibration is not None:
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
-    @available_if(task_is("reconstruction"))
+    @available_if(lambda self: is_task(self.task, "reconstruction"))
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
         """Draw from the target and decode.
 
@@ -778,7 +785,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
-    @available_if(task_is("classification", "regression"))
+    @available_if(lambda self: self._predicts)
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict y from the embedding of X, by the decoder.
 
@@ -791,9 +798,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
         output = self._decode(self._encode(self._check_X(X))[0])
-        return self.task_.predict(output)
+        return cast(Classification | Regression, self.task_).predict(output)
 
-    @available_if(task_is("classification"))
+    @available_if(lambda self: is_task(self.task, "classification"))
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the probability of each class, by the decoder.
 
@@ -807,7 +814,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             In the order of ``classes_``.
         """
         output = self._decode(self._encode(self._check_X(X))[0])
-        return self.task_.predict_proba(output)
+        return cast(Classification, self.task_).predict_proba(output)
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -827,19 +834,20 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             back. Classification: accuracy. Regression: R^2. No task: minus the criterion,
             reg_weight * regularizer. A callable or a task of your own: minus its mean loss.
         """
-        X = self._check_X(X)
-        if task_is("reconstruction")(self):
-            restored = self._start.unstandardize(self._decode(self._encode(X)[0]))
+        check_is_fitted(self)
+        if is_task(self.task, "reconstruction"):
+            rows = self._check_X(X)
+            restored = self._start.unstandardize(self._decode(self._encode(rows)[0]))
             return r2_score(
-                X, restored, sample_weight=sample_weight, multioutput="variance_weighted"
+                rows, restored, sample_weight=sample_weight, multioutput="variance_weighted"
             )
-        if task_is("classification")(self):
+        if is_task(self.task, "classification"):
             return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
-        if task_is("regression")(self):
+        if is_task(self.task, "regression"):
             return r2_score(y, self.predict(X), sample_weight=sample_weight)
-        X, y, weight = self._check_rows(X, y, sample_weight, reset=False)
-        rows = self.net_.resample(self._rows(self.net_, X, y, weight, slice(None)))
-        loss, task_loss, _ = self.net_.losses_on(rows).tolist()
+        rows, labels, weight = self._check_rows(X, y, sample_weight, reset=False)
+        scored = self.net_.resample(self._rows(self.net_, rows, labels, weight, slice(None)))
+        loss, task_loss, _ = self.net_.losses_on(scored).tolist()
         return -loss if self.task_ is None else -task_loss
 
     def _check_X(self, X):
@@ -848,16 +856,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _encode(self, X):
         """Return mean and log-variance (or None) of each row in standard coordinates."""
-        chunks = [
-            self.net_.encode(self._start.standardize(X[rows]))
-            for rows in gen_batches(len(X), CHUNK)
-        ]
-        means, log_vars = zip(*chunks, strict=True)
+        means, log_vars = zip(
+            *(self.net_.encode(self._start.standardize(rows)) for rows in _chunks(X)), strict=True
+        )
         log_var = None if log_vars[0] is None else np.concatenate(log_vars)
         return np.concatenate(means), log_var
 
     def _decode(self, u):
-        return np.concatenate([self.net_.decode(u[rows]) for rows in gen_batches(len(u), CHUNK)])
+        return np.concatenate([self.net_.decode(rows) for rows in _chunks(u)])
 
     def _to_user(self, u):
         if self._calibration is not None:

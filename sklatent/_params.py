@@ -1,7 +1,6 @@
 """What the estimator's parameters stand for, and what is said of those that stand for nothing."""
 
 from collections.abc import Callable, Mapping
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -30,14 +29,9 @@ OWNED_NET_PARAMS = {
 )
 
 
-def task_is(*kinds: str) -> Callable[[Any], bool]:
-    """Return a function that says whether an estimator's task is among some built-in ones."""
-    classes = tuple(TASKS[kind] for kind in kinds)
-    return lambda estimator: (
-        estimator.task in kinds
-        if isinstance(estimator.task, str)
-        else isinstance(estimator.task, classes)
-    )
+def is_task(task: Any, kind: str) -> bool:
+    """Say whether a task, as given to the estimator, is of a built-in kind."""
+    return task == kind if isinstance(task, str) else isinstance(task, TASKS[kind])
 
 
 def is_stochastic(regularizer: Regularizer | str | None) -> bool:
@@ -82,7 +76,7 @@ def resolve_task(value: Task | Callable | str | None) -> Task | None:
 def resolve_hidden_layer_sizes(value: Any) -> tuple[int, ...]:
     """Return the widths of the hidden layers."""
     sizes = tuple(np.asarray(value, dtype=object).ravel().tolist())
-    if not all(isinstance(size, Integral) and size >= 1 for size in sizes):
+    if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
         raise ValueError(f"hidden_layer_sizes must be integers of at least 1, got {value!r}")
     return sizes
 

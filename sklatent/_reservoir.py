@@ -18,19 +18,24 @@ class Reservoir:
         self.size = size
         self.random_state = random_state
         self.n_seen = 0
-        self.rows: NDArray | None = None
-        self.weight: NDArray | None = None
+        self.rows: NDArray = np.empty((0, 0))
+        self.weight: NDArray = np.empty(0)
 
     def add(self, rows: NDArray, weight: NDArray | None) -> None:
         """See some rows of shape (n, p), with their weights."""
         weight = np.ones(len(rows)) if weight is None else weight
-        if self.rows is None or self.weight is None:
-            self.rows, self.weight = rows[:0], weight[:0]
+        if self.n_seen == 0:
+            self.rows = rows[:0]
         room = self.size - len(self.rows)
         self.rows = np.concatenate([self.rows, rows[:room]])
         self.weight = np.concatenate([self.weight, weight[:room]])
-        self.n_seen += min(room, len(rows))
-        for row, w in zip(rows[room:], weight[room:], strict=True):
-            self.n_seen += 1
-            if (place := self.random_state.randint(self.n_seen)) < self.size:
-                self.rows[place], self.weight[place] = row, w
+        self.n_seen += len(rows[:room])
+        late, late_weight = rows[room:], weight[room:]
+        if len(late):
+            # The i-th row of the stream takes a place drawn from i, if that is in the reservoir.
+            ordinal = self.n_seen + np.arange(1, len(late) + 1)
+            place = self.random_state.randint(0, ordinal)
+            kept = place < self.size
+            self.rows[place[kept]] = late[kept]
+            self.weight[place[kept]] = late_weight[kept]
+            self.n_seen += len(late)

@@ -41,7 +41,7 @@ class Embedding(NamedTuple):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x weight^T + bias, for one model or a stack of them.
+    """X weight^T + bias, for one model or a stack of them.
 
     Parameters
     ----------
@@ -201,7 +201,7 @@ class WithSkip(nn.Module):
         """Add the linear map of x to y."""
         if self.skip is None:
             return y
-        if self.skip.ndim == 2 and x.ndim == 2:
+        if self.skip.ndim == y.ndim == 2:
             return torch.addmm(y, x, self.skip.T)
         return y + linear(x, self.skip)
 

@@ -122,7 +122,7 @@ class Reconstruction(Task):
 
     def encode(self, y):
         """Return None: y is not used."""
-        return None
+        return
 
     def loss(self, x, z, output, y):
         """Return the squared error per feature of standardised rows."""

@@ -89,8 +89,10 @@ class Architecture:
                 generator=generator,
                 zero_last=zero_last,
             )
-        is_module = isinstance(given, nn.Module)
-        module = copy.deepcopy(given) if is_module else given(in_features, out_features)
+        if isinstance(given, nn.Module):
+            module = copy.deepcopy(given)
+        else:
+            module = given(in_features, out_features)
         _check_module(name, module, in_features, out_features)
         return Gated(module, out_features) if gated and out_features is not None else module
 

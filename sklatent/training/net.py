@@ -2,7 +2,7 @@
 
 import copy
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -201,11 +201,15 @@ class EmbedderNet(NeuralNet):
 
     def rows(self, x: NDArray, y: NDArray | None, weight: NDArray | None) -> Rows:
         """Put rows on the device: floats as float32, whole numbers as int64."""
+        labels = None
         if y is not None:
             dtype = torch.float32 if y.dtype.kind == "f" else torch.int64
-            y = torch.tensor(y, dtype=dtype, device=self.device)
-        x = torch.tensor(x, dtype=torch.float32, device=self.device)
-        return Rows(x, y, None if weight is None else torch.tensor(weight))
+            labels = torch.tensor(y, dtype=dtype, device=self.device)
+        return Rows(
+            torch.tensor(x, dtype=torch.float32, device=self.device),
+            labels,
+            None if weight is None else torch.tensor(weight),
+        )
 
     def resample(self, rows: Rows) -> Rows:
         """Return as many rows, each repeated in proportion to its weight, without weights."""
@@ -288,7 +292,7 @@ class EmbedderNet(NeuralNet):
     @property
     def uncompiled(self) -> Autoencoder:
         """The modules, also where ``module_`` is their compiled form."""
-        return getattr(self.module_, "_orig_mod", self.module_)
+        return cast(Autoencoder, getattr(self.module_, "_orig_mod", self.module_))
 
     def encode(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
         """Return mean and log-variance of standardised rows, computed in their type."""
