@@ -411,7 +411,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.__dict__.pop("net_", None)
         rows, labels, weight = self._check_rows(X, y, sample_weight, reset=not resume)
         net = self._resume() if resume else self._initialize(rows, labels, weight)
-        train, valid = self._split(labels, len(rows), net.draw_seed())
+        train, valid = self._split(labels, len(rows), net)
         train_rows = self._rows(net, rows, labels, weight, train)
         valid_rows = None
         if valid is not None:
@@ -571,7 +571,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         reconstructs = is_task(self.task, "reconstruction")
         log_var = start.log_var if from_pca else np.zeros(self.n_components_)
         device = resolve_device(self.device)
-        with self._isolated(seed, device):
+        with self._isolated(lambda: seed, device):
             module = architecture.build(
                 torch.Generator().manual_seed(seed),
                 encoder_skip=start.encoder_skip if from_pca else None,
@@ -617,16 +617,16 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.net_.set_objective(self._objective(), self.tol, self.n_iter_no_change)
         return self.net_
 
-    def _isolated(self, seed, device) -> AbstractContextManager[None]:
+    def _isolated(self, draw_seed, device) -> AbstractContextManager[None]:
         ours = (
             self.encoder is None
             and self.decoder is None
             and (self.task_ is None or type(self.task_) in TASKS.values())
             and (self.regularizer_ is None or type(self.regularizer_) in REGULARIZERS.values())
         )
-        return nullcontext() if ours else isolated(seed, device)
+        return nullcontext() if ours else isolated(draw_seed(), device)
 
-    def _split(self, y, n, seed):
+    def _split(self, y, n, net):
         """Return the indices of the rows to train on, and of those set aside or None."""
         every = np.arange(n)
         if self.early_stopping is False or n < 4:
@@ -639,7 +639,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             if counts[counts > 0].min() > 1 and n_valid >= (counts > 0).sum():
                 stratify = codes
         train, valid = train_test_split(
-            every, test_size=n_valid, random_state=seed, stratify=stratify
+            every, test_size=n_valid, random_state=net.draw_seed(), stratify=stratify
         )
         return np.sort(train), np.sort(valid)
 
@@ -650,7 +650,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _train(self, net, rows, valid, epochs, **kwargs):
         try:
-            with self._isolated(net.draw_seed(), net.device):
+            with self._isolated(net.draw_seed, net.device):
                 return net.train(rows, valid, epochs, **kwargs)
         except NonFiniteLossError as error:
             raise ValueError(

@@ -79,7 +79,14 @@ class Objective(nn.Module):
         if self.task.standardized:
             return self.task.loss(x, u, output, y)
         z = self.target_mean + linear(u, self.target_factor)
-        return self.task.loss(self.mean + self.scale * x, z, output, y)
+        losses = self.task.loss(self.mean + self.scale * x, z, output, y)
+        if not isinstance(losses, Tensor) or losses.shape != u.shape[:-1]:
+            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+            raise ValueError(
+                f"task must return a loss of shape (n,), one for each sample; for n = {len(u)} "
+                f"it returned {got}"
+            )
+        return losses
 
 
 class EmbedderNet(NeuralNet):
@@ -278,14 +285,16 @@ class EmbedderNet(NeuralNet):
             copy.deepcopy(self.optimizer_.state_dict()),
             self.generator_.get_state(),
             len(self.history),
+            len(self.patience.scores_),
         )
 
     def _restore(self, checkpoint: tuple[Any, ...]) -> None:
-        weights, optimizer, generator, n_epochs = checkpoint
+        weights, optimizer, generator, n_epochs, n_scores = checkpoint
         self.module_.load_state_dict(weights)
         self.optimizer_.load_state_dict(optimizer)
         self.generator_.set_state(generator)
         del self.history[n_epochs:]
+        del self.patience.scores_[n_scores:]
 
     # Use of the trained modules
 

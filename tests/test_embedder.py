@@ -1,0 +1,511 @@
+"""GaussianEmbedder: what it promises of the embedding."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import subspace_angles
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss, r2_score
+from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
+
+from sklatent import GaussianEmbedder
+from sklatent.regularizers import MomentMatching
+from sklatent.tasks import Task
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
+)
+
+WIDE = np.random.default_rng(0).normal(size=(60, 500)) @ np.diag(np.linspace(3, 0.1, 500))
+DATA = {
+    "digits": load_digits().data,
+    "breast_cancer": load_breast_cancer().data,
+    "wine": load_wine().data,
+    "diabetes": load_diabetes().data,
+    "wide": WIDE,
+}
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Rows in [0, 1] and labels, split 70/30."""
+    X, y = load_digits(return_X_y=True)
+    return train_test_split(X / 16, y, test_size=0.3, stratify=y, random_state=0)
+
+
+# The start
+
+
+@pytest.mark.parametrize("name", DATA)
+@pytest.mark.parametrize(
+    ("dtype", "regularizer"), [(np.float64, "moment"), (np.float32, "moment"), (np.float64, "kl")]
+)
+def test_no_iterations_is_whitened_pca(name, dtype, regularizer):
+    X = DATA[name]
+    pca = PCA(4, whiten=True, random_state=0).fit(X)
+    embedder = GaussianEmbedder(4, regularizer=regularizer, max_iter=0, random_state=0)
+    Z = embedder.fit(X.astype(dtype)).transform(X.astype(dtype))
+    expected = pca.transform(X)
+    assert Z.dtype == dtype
+    assert np.abs(Z - expected).max() <= 1e-5 * np.abs(expected).max()
+    restored, expected = embedder.inverse_transform(Z), pca.inverse_transform(expected)
+    assert restored.dtype == dtype
+    assert np.abs(restored - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+def test_share_of_variance_chooses_the_components_of_pca():
+    X = DATA["digits"]
+    pca = PCA(0.8).fit(X)
+    embedder = GaussianEmbedder(0.8, max_iter=0).fit(X)
+    assert embedder.n_components_ == pca.n_components_
+    assert embedder.transform(X[:3]).shape == (3, pca.n_components_)
+
+
+def test_fitting_fewer_rows_than_features_up_to_their_rank():
+    Z = GaussianEmbedder(59, max_iter=0).fit_transform(WIDE)
+    np.testing.assert_allclose(np.cov(Z.T), np.eye(59), atol=1e-8)
+    with pytest.raises(ValueError, match="n_components=60 exceeds the rank of X: only 59"):
+        GaussianEmbedder(60, max_iter=0).fit(WIDE)
+
+
+# Training
+
+
+def test_digits_bend_further_than_pca(digits):
+    train, test, y_train, y_test = digits
+    embedder = GaussianEmbedder(8, random_state=0).fit(train)
+    pca = PCA(8, whiten=True).fit(train)
+    r2 = r2_score(
+        test, embedder.inverse_transform(embedder.transform(test)), multioutput="variance_weighted"
+    )
+    assert embedder.score(test) == pytest.approx(r2)
+    assert r2 >= 0.78
+    Z = embedder.transform(test)
+    assert np.abs(np.cov(Z.T) - np.eye(8)).max() <= 0.2
+    neighbours = KNeighborsClassifier(5)
+    of_pca = neighbours.fit(pca.transform(train), y_train).score(pca.transform(test), y_test)
+    assert neighbours.fit(embedder.transform(train), y_train).score(Z, y_test) >= of_pca
+
+
+@pytest.mark.parametrize(("k", "textbook"), [(8, 0.930), (64, 0.658)])
+@pytest.mark.parametrize("unbiased", [True, False])
+def test_moments_are_recovered_from_minibatches(k, textbook, unbiased):
+    rng = np.random.default_rng(0)
+    mixing = rng.normal(size=(k, k + 16))
+    X = rng.normal(size=(25000, k)) @ mixing + 0.1 * rng.normal(size=(25000, k + 16))
+    with pytest.warns(UserWarning, match="task=None trains for the regularizer alone"):
+        embedder = GaussianEmbedder(
+            k,
+            task=None,
+            regularizer=MomentMatching(unbiased=unbiased),
+            calibration=None,
+            batch_size=128,
+            early_stopping=False,
+            max_iter=10,
+            random_state=0,
+        ).fit(X[:20000])
+    variance = embedder.transform(X[20000:]).var(axis=0, ddof=1).mean()
+    # The mean variance of 5000 rows has standard error sqrt(2 / 5000 / k) <= 0.007.
+    assert variance == pytest.approx(1.0 if unbiased else textbook, rel=0.03)
+
+
+def test_linear_kl_is_probabilistic_pca():
+    # Lucas et al. 2019 (Don't blame the ELBO): the optimum of a linear variational autoencoder
+    # is probabilistic PCA, whose posterior variances are sigma^2 / lambda_j.
+    X = scale(load_breast_cancer().data)
+    beta = 0.5
+    embedder = GaussianEmbedder(
+        3,
+        regularizer="kl",
+        reg_weight=beta,
+        hidden_layer_sizes=(),
+        calibration=None,
+        learning_rate_init=0.01,
+        batch_size=len(X),
+        max_iter=300,
+        tol=0,
+        n_iter_no_change=1000,
+        early_stopping=False,
+        random_state=0,
+    )
+    pca = PCA(3).fit(X)
+    lines = embedder.set_params(init="random").fit(X).inverse_transform(np.eye(3)) - pca.mean_
+    assert embedder.n_active_components_ == 3
+    assert np.rad2deg(subspace_angles(lines.T, pca.components_.T).max()) < 2
+    # Axes within the subspace turn slowly: variances are compared from the start at PCA.
+    variance = embedder.set_params(init="pca").fit(X).posterior(X).std ** 2
+    expected = beta * pca.noise_variance_ / pca.explained_variance_
+    np.testing.assert_allclose(variance.mean(axis=0), expected, rtol=0.1)
+
+
+@pytest.mark.parametrize(("a", "b"), [(1e-6, 0), (1e6, 1e9), (1, 1e3)])
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+def test_units_of_the_features_do_not_matter(a, b, regularizer):
+    X = DATA["digits"]
+    embedder = GaussianEmbedder(4, regularizer=regularizer, max_iter=10, random_state=0)
+    # float32 training carries a difference of 6e-8 through some 100 steps.
+    np.testing.assert_allclose(
+        embedder.fit_transform(a * X + b), embedder.fit_transform(X), rtol=0, atol=1e-3
+    )
+
+
+def test_losses_add_up(digits):
+    embedder = GaussianEmbedder(4, reg_weight=0.3, max_iter=3, random_state=0).fit(digits[0])
+    np.testing.assert_allclose(
+        embedder.loss_curve_,
+        np.add(embedder.task_loss_curve_, 0.3 * np.array(embedder.regularizer_curve_)),
+        rtol=1e-5,
+    )
+    assert embedder.n_iter_ == len(embedder.loss_curve_) == 3
+    assert embedder.loss_ == embedder.loss_curve_[-1]
+
+
+# The target and the calibration
+
+
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+def test_calibration_gives_training_rows_the_targets_moments(digits, regularizer):
+    rng = np.random.default_rng(0)
+    factor = np.diag([1e-4, 1.0, 1e4]) @ rng.normal(size=(3, 3))
+    mean, cov = np.array([1e-4, -2.0, 3e4]), factor @ factor.T
+    embedder = GaussianEmbedder(
+        3, regularizer=regularizer, target_mean=mean, target_cov=cov, max_iter=10, random_state=0
+    )
+    Z = embedder.fit_transform(digits[0])
+    sd = np.sqrt(cov.diagonal())
+    np.testing.assert_allclose((Z.mean(axis=0) - mean) / sd, 0, atol=1e-5)
+    np.testing.assert_allclose((np.cov(Z.T) - cov) / np.outer(sd, sd), 0, atol=1e-5)
+    # Held out, to within sampling error: four standard errors of a covariance of 540 rows,
+    # and as much again for what 1257 training rows do not tell.
+    Z = embedder.transform(digits[1])
+    assert np.abs((np.cov(Z.T) - cov) / np.outer(sd, sd)).max() < 8 * np.sqrt(2 / 540)
+
+
+def test_inverse_transform_undoes_target_and_calibration(digits):
+    train, test = digits[:2]
+    cov = [[4.0, 1.0], [1.0, 9.0]]
+    free = GaussianEmbedder(2, calibration=None, max_iter=5, random_state=0).fit(train)
+    bound = GaussianEmbedder(2, target_mean=[5, 6], target_cov=cov, max_iter=5, random_state=0)
+    bound.fit(train)
+    np.testing.assert_allclose(
+        bound.inverse_transform(bound.transform(test)),
+        free.inverse_transform(free.transform(test)),
+        atol=1e-9,
+    )
+    assert not np.allclose(np.cov(free.transform(train).T), np.eye(2), atol=1e-6)
+
+
+def test_variances_may_stand_for_the_covariance():
+    Z = GaussianEmbedder(2, target_cov=[4, 9], max_iter=1).fit_transform(DATA["wine"])
+    np.testing.assert_allclose(np.cov(Z.T), np.diag([4, 9]), atol=1e-6)
+
+
+def test_samples_look_like_rows(digits):
+    for regularizer in ("moment", "kl"):
+        embedder = GaussianEmbedder(8, regularizer=regularizer, random_state=0).fit(digits[0])
+        drawn = embedder.sample(2000, random_state=0)
+        np.testing.assert_array_equal(drawn, embedder.sample(2000, random_state=0))
+        assert drawn.shape == (2000, 64)
+        # Decoded rows lack what the components leave unexplained, not more.
+        share = drawn.var(axis=0).sum() / digits[0].var(axis=0).sum()
+        assert 0.6 < share < 1.1
+
+
+def test_posterior_is_in_the_targets_coordinates(digits):
+    train, test = digits[:2]
+    make = {"regularizer": "kl", "max_iter": 5, "random_state": 0}
+    plain = GaussianEmbedder(2, calibration=None, **make).fit(train).posterior(test)
+    assert plain.cov is None
+    wide = GaussianEmbedder(2, calibration=None, target_cov=[4, 9], **make).fit(train)
+    np.testing.assert_allclose(wide.posterior(test).std, plain.std * [2, 3], rtol=1e-6)
+    full = GaussianEmbedder(2, target_cov=[[4, 1], [1, 9]], **make).fit(train)
+    mean, std, cov = full.posterior(test)
+    np.testing.assert_array_equal(mean, full.transform(test))
+    np.testing.assert_allclose(np.sqrt(np.diagonal(cov, axis1=1, axis2=2)), std, rtol=1e-6)
+    with pytest.raises(AttributeError):
+        GaussianEmbedder(regularizer="moment").posterior  # noqa: B018 (attribute access is the test)
+
+
+def test_collapse_of_the_posterior_is_reported(digits):
+    embedder = GaussianEmbedder(
+        2, regularizer="kl", reg_weight=1e3, learning_rate_init=0.01, max_iter=30, random_state=0
+    )
+    with pytest.warns(UserWarning, match="posterior collapse"):
+        embedder.set_params(calibration=None).fit(digits[0])
+    assert embedder.n_active_components_ == 0
+
+
+def test_noise_variance_starts_at_that_of_pca():
+    X = DATA["wine"]
+    embedder = GaussianEmbedder(3, max_iter=0, early_stopping=False).fit(X)
+    expected = PCA(3).fit(X).noise_variance_ * (len(X) - 1) / len(X)
+    assert embedder.noise_variance_ == pytest.approx(expected, rel=1e-6)
+
+
+# Tasks
+
+
+def test_classification_keeps_class_names(digits):
+    train, test, y_train, y_test = digits
+    names = np.array([f"digit {i}" for i in range(10)])
+    embedder = GaussianEmbedder(8, task="classification", reg_weight=0.1, random_state=0)
+    embedder.fit(train, names[y_train])
+    np.testing.assert_array_equal(embedder.classes_, names)
+    proba = embedder.predict_proba(test)
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(embedder.predict(test), names[proba.argmax(axis=1)])
+    assert embedder.score(test, names[y_test]) > 0.95
+    assert log_loss(names[y_test], proba) < 0.3
+    for name in ("inverse_transform", "sample", "posterior"):
+        assert not hasattr(embedder, name)
+
+
+@pytest.mark.parametrize("n_outputs", [None, 2])
+def test_regression_in_the_units_of_y(n_outputs):
+    X, y = load_diabetes(return_X_y=True)
+    y = y if n_outputs is None else np.column_stack([1e6 * y, 5 - y])
+    embedder = GaussianEmbedder(3, task="regression", reg_weight=0.01, random_state=0).fit(X, y)
+    assert embedder.predict(X).shape == y.shape
+    assert embedder.score(X, y) == pytest.approx(r2_score(y, embedder.predict(X)))
+    # Linear regression reaches 0.52.
+    assert embedder.score(X, y) > 0.4
+    assert not hasattr(embedder, "predict_proba")
+
+
+def test_a_function_is_a_task_in_the_users_coordinates(digits):
+    X, y = digits[0] * 1000 + 5, digits[2]
+    seen = {}
+
+    def loss(x, z, output, y):
+        seen.update(x=x, z=z.detach(), output=output, y=y)
+        return (z - 3).square().sum(dim=-1)
+
+    embedder = GaussianEmbedder(
+        2, task=loss, target_mean=[3, 3], target_cov=[4, 1], max_iter=1, early_stopping=False,
+        batch_size=len(X), random_state=0,
+    )  # fmt: skip
+    embedder.fit(X, y)
+    order = np.lexsort(X.T)
+    x = seen["x"].numpy()
+    np.testing.assert_allclose(x[np.lexsort(x.T)].sum(axis=1), X[order].sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(seen["z"].numpy().mean(axis=0), [3, 3], atol=1e-4)
+    np.testing.assert_allclose(seen["z"].numpy().var(axis=0, ddof=1), [4, 1], rtol=1e-3)
+    assert seen["output"] is None
+    assert sorted(seen["y"].tolist()) == sorted(y.tolist())
+    assert embedder.score(X, y) < 0
+    embedder.fit(X)
+    assert seen["y"] is None
+
+
+def test_a_function_is_given_what_the_users_decoder_returns(digits):
+    def margin(x, z, output, y):
+        return torch.nn.functional.softplus(-output[:, 0] * y)
+
+    X, y = digits[0], np.where(digits[2] < 5, -1.0, 1.0)
+    embedder = GaussianEmbedder(
+        4, task=margin, decoder=torch.nn.Linear(4, 1), max_iter=50, random_state=0
+    ).fit(X, y)
+    assert -embedder.score(X, y) < 0.5 * np.log(2)
+
+
+class Distance(Task):
+    """The distance of an embedding from a point."""
+
+    def __init__(self, point=0.0):
+        self.point = point
+
+    def loss(self, x, z, output, y):
+        return (z - self.point).square().sum(dim=-1)
+
+
+def test_a_tasks_parameters_can_be_searched():
+    X = DATA["wine"]
+    embedder = GaussianEmbedder(2, task=Distance(), max_iter=2, random_state=0)
+    search = GridSearchCV(embedder, {"task__point": [0.0, 100.0]}, cv=2).fit(X)
+    assert search.best_params_ == {"task__point": 0.0}
+
+
+# Networks of the user's own
+
+
+def test_own_networks_start_at_pca_too(digits):
+    encoder = torch.nn.Sequential(
+        torch.nn.Linear(64, 32), torch.nn.ReLU(), torch.nn.Dropout(0.2), torch.nn.Linear(32, 4)
+    )
+
+    def decoder(k, p):
+        return torch.nn.Sequential(torch.nn.Linear(k, 64), torch.nn.Tanh(), torch.nn.Linear(64, p))
+
+    make = {"encoder": encoder, "decoder": decoder, "random_state": 0}
+    embedder = GaussianEmbedder(4, max_iter=0, **make).fit(digits[0])
+    expected = PCA(4, whiten=True).fit(digits[0]).transform(digits[1])
+    np.testing.assert_allclose(embedder.transform(digits[1]), expected, atol=1e-6)
+    before = torch.get_rng_state()
+    weights = encoder[0].weight.clone()
+    first, second = (
+        GaussianEmbedder(4, max_iter=20, early_stopping=False, **make)
+        .fit(digits[0])
+        .transform(digits[1])
+        for _ in range(2)
+    )
+    np.testing.assert_array_equal(first, second)
+    assert np.abs(first - expected).max() > 0.1
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(encoder[0].weight, weights)
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (
+            torch.nn.Linear(64, 3),
+            r"encoder must map .* \(n, 64\) to one of shape \(n, 2\); .*\(2, 3\)",
+        ),
+        (torch.nn.Linear(5, 2), "encoder must map .* it failed with"),
+        (lambda p, k: None, "encoder must be a torch.nn.Module or a callable .* NoneType"),
+    ],
+)
+def test_own_networks_of_a_wrong_shape(digits, encoder, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        GaussianEmbedder(2, encoder=encoder).fit(digits[0])
+
+
+# scikit-learn around it
+
+
+def test_pipeline_grid_search_in_processes():
+    X, y = load_wine(return_X_y=True)
+    pipeline = make_pipeline(
+        StandardScaler(), GaussianEmbedder(3, max_iter=5, random_state=0), LogisticRegression()
+    )
+    grid = {
+        "gaussianembedder__reg_weight": [0.1, 1.0],
+        "gaussianembedder__regularizer": ["moment", "kl", MomentMatching(cov_weight=2)],
+    }
+    search = GridSearchCV(pipeline, grid, n_jobs=2, cv=3, error_score="raise").fit(X, y)
+    assert search.best_score_ > 0.9
+
+
+def test_a_regularizers_parameters_need_an_instance():
+    embedder = GaussianEmbedder(regularizer=MomentMatching())
+    assert embedder.set_params(regularizer__cov_weight=3).regularizer.cov_weight == 3
+    with pytest.raises(ValueError, match=r"Pass regularizer=MomentMatching\(...\)"):
+        GaussianEmbedder().set_params(regularizer__cov_weight=3)
+    with pytest.raises(ValueError, match=r"an instance of a class from sklatent\.tasks"):
+        GaussianEmbedder(task=None).set_params(task__point=3)
+    GaussianEmbedder().set_params(regularizer=MomentMatching(), regularizer__cov_weight=3)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_data_frames_out(library):
+    pytest.importorskip(library)
+    embedder = GaussianEmbedder(2, max_iter=0).set_output(transform=library)
+    Z = embedder.fit_transform(DATA["wine"])
+    assert list(Z.columns) == ["gaussianembedder0", "gaussianembedder1"]
+    assert list(embedder.get_feature_names_out()) == list(Z.columns)
+    assert type(Z).__module__.startswith(library)
+
+
+# Stopping
+
+
+def test_early_stopping_returns_the_best_weights_seen(digits):
+    embedder = GaussianEmbedder(8, learning_rate_init=0.02, random_state=0).fit(digits[0])
+    scores = embedder.validation_scores_
+    assert len(scores) == embedder.n_iter_ + 1
+    best = int(np.argmax(scores))
+    assert best == embedder.n_iter_ - 11
+    assert embedder.best_loss_ is None
+    shorter = embedder.set_params(max_iter=best).fit(digits[0])
+    np.testing.assert_allclose(shorter.validation_scores_, scores[: best + 1])
+
+
+def test_the_start_may_be_best():
+    rng = np.random.default_rng(0)
+    noise = rng.normal(size=(60, 500))
+    embedder = GaussianEmbedder(3, random_state=0).fit(noise)
+    expected = PCA(3, whiten=True, random_state=0).fit(noise).transform(noise)
+    np.testing.assert_allclose(embedder.transform(noise), expected, atol=1e-6)
+    assert embedder.n_iter_ == 11
+
+
+def test_training_loss_stops_training_otherwise():
+    embedder = GaussianEmbedder(2, early_stopping=False, tol=10, random_state=0).fit(DATA["wine"])
+    assert embedder.n_iter_ == 12
+    assert embedder.validation_scores_ is None
+    assert embedder.best_loss_ == min(embedder.loss_curve_)
+
+
+@pytest.mark.filterwarnings("default:Stochastic Optimizer")
+def test_unfinished_training_warns_as_in_mlps():
+    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(1\) reached"):
+        GaussianEmbedder(2, max_iter=1).fit(DATA["wine"])
+
+
+def test_verbose_prints_the_losses(capsys):
+    GaussianEmbedder(2, max_iter=2, verbose=1).fit(DATA["wine"])
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("loss", "task_loss", "regularizer", "criterion"))
+
+
+# What comes after a fit
+
+
+def test_warm_start_goes_on(digits):
+    X = digits[0]
+    make = {"early_stopping": False, "random_state": 0, "warm_start": True}
+    once = GaussianEmbedder(2, max_iter=6, **make).fit(X)
+    twice = GaussianEmbedder(2, max_iter=3, **make).fit(X).fit(X)
+    assert twice.n_iter_ == 6
+    np.testing.assert_array_equal(twice.loss_curve_, once.loss_curve_)
+    np.testing.assert_array_equal(twice.transform(X), once.transform(X))
+    twice.set_params(reg_weight=0).fit(X)
+    assert twice.loss_ == twice.task_loss_curve_[-1]
+
+
+@pytest.mark.parametrize(
+    "params", [{"n_components": 3}, {"hidden_layer_sizes": (5,)}, {"regularizer": "kl"}]
+)
+def test_warm_start_keeps_its_shapes(params):
+    embedder = GaussianEmbedder(2, max_iter=1, warm_start=True).fit(DATA["wine"])
+    with pytest.raises(ValueError, match="cannot change between fits that resume one another"):
+        embedder.set_params(**params).fit(DATA["wine"])
+
+
+def test_partial_fit_learns_from_a_stream(digits):
+    train, test = digits[:2]
+    rng = np.random.default_rng(0)
+    embedder = GaussianEmbedder(8, random_state=0)
+    for _ in range(20):
+        for chunk in np.array_split(rng.permutation(train), 3):
+            embedder.partial_fit(chunk)
+    assert embedder.n_iter_ == 60
+    assert embedder.score(test) > 0.72  # PCA: 0.668
+    Z = embedder.transform(test)
+    assert np.abs(np.cov(Z.T) - np.eye(8)).max() < 0.25
+
+
+def test_partial_fit_knows_the_classes_to_come(digits):
+    train, _, y, _ = digits
+    embedder = GaussianEmbedder(4, task="classification", random_state=0)
+    embedder.partial_fit(train[y < 5], y[y < 5], classes=np.arange(10))
+    embedder.partial_fit(train[y >= 5], y[y >= 5])
+    assert embedder.predict_proba(train).shape == (len(train), 10)
+    fewer = GaussianEmbedder(4, task="classification").partial_fit(train[y < 5], y[y < 5])
+    with pytest.raises(
+        ValueError, match=r"labels \[5, 6, 7, 8, 9\] that are not among the classes"
+    ):
+        fewer.partial_fit(train, y)
+
+
+def test_few_rows_more_do_not_upset_the_calibration(digits):
+    embedder = GaussianEmbedder(8, max_iter=1, random_state=0).fit(digits[0])
+    before = embedder.transform(digits[1])
+    embedder.partial_fit(digits[0][:2])
+    assert np.abs(embedder.transform(digits[1]) - before).max() < 0.5

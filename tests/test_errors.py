@@ -1,0 +1,169 @@
+"""Bad input: every error names the parameter, what it got and what is allowed."""
+
+import numpy as np
+import pytest
+import torch
+from skorch.callbacks import EarlyStopping
+
+from sklatent import GaussianEmbedder
+from sklatent.regularizers import MomentMatching
+
+X = np.random.default_rng(0).normal(size=(40, 5))
+Y = np.repeat(["a", "b"], 20)
+
+
+def with_(value):
+    changed = X.copy()
+    changed[0, 0] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (with_(np.nan), "Input X contains NaN"),
+        (with_(np.inf), "Input X contains infinity"),
+        (np.full((40, 5), "a"), "could not convert string to float"),
+        (X[:, 0], "Expected 2D array, got 1D array"),
+        (X[:1], r"1 sample\(s\) .* while a minimum of 2 is required"),
+        (np.ones((40, 5)), "X is constant"),
+        (1e9 + np.zeros((40, 5)), "X is constant"),
+        (np.repeat(X[:, :1], 5, axis=1), "n_components=2 exceeds the rank of X: only 1"),
+    ],
+)
+def test_rows_that_cannot_be_embedded(rows, message):
+    with pytest.raises(ValueError, match=message):
+        GaussianEmbedder(2).fit(rows)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"n_components": 6}, r"n_components=6 .* min\(n_samples, n_features\)=5"),
+        ({"n_components": 0}, "'n_components' parameter .* Got 0"),
+        ({"n_components": 1.5}, "'n_components' parameter .* Got 1.5"),
+        ({"n_components": "2"}, "'n_components' parameter .* Got '2'"),
+        ({"regularizer": "moments"}, "'regularizer' parameter .*'moment'.* Got 'moments'"),
+        ({"regularizer": MomentMatching}, "'regularizer' parameter .* Got <class"),
+        ({"regularizer": MomentMatching(mean_weight=-1)}, "regularizer__mean_weight .* got -1"),
+        ({"regularizer": MomentMatching(cov_weight=-2)}, "regularizer__cov_weight .* got -2"),
+        ({"reg_weight": -1}, "'reg_weight' parameter .* Got -1"),
+        ({"task": "clustering"}, "'task' parameter .*'classification'.* Got 'clustering'"),
+        ({"target_mean": [0.0]}, r"target_mean .*\(2,\), got \(1,\)"),
+        ({"target_cov": np.eye(3)}, r"target_cov .*\(2, 2\).* got \(3, 3\)"),
+        ({"target_cov": [[1, 2], [2, 1]]}, "target_cov must be positive definite"),
+        ({"target_cov": [[1, 0.5], [0, 1]]}, "target_cov must be symmetric"),
+        ({"target_cov": [1, -1]}, "target_cov must be positive definite"),
+        ({"target_mean": [0, np.nan]}, "target_mean must be finite"),
+        ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes .* got \(0,\)"),
+        ({"hidden_layer_sizes": (2.5,)}, r"hidden_layer_sizes .* got \(2.5,\)"),
+        ({"activation": "elu2"}, "'activation' parameter .* Got 'elu2'"),
+        ({"encoder": 3}, "'encoder' parameter .* Got 3"),
+        ({"init": "svd"}, "'init' parameter .* Got 'svd'"),
+        ({"calibration": "none"}, "'calibration' parameter .* Got 'none'"),
+        ({"learning_rate_init": 0}, "'learning_rate_init' parameter .* Got 0"),
+        ({"batch_size": 1}, "'batch_size' parameter .* Got 1"),
+        ({"max_iter": -1}, "'max_iter' parameter .* Got -1"),
+        ({"tol": -1.0}, "'tol' parameter .* Got -1"),
+        ({"n_iter_no_change": 0}, "'n_iter_no_change' parameter .* Got 0"),
+        ({"early_stopping": "yes"}, "'early_stopping' parameter .* Got 'yes'"),
+        ({"validation_fraction": 1.0}, "'validation_fraction' parameter .* Got 1.0"),
+        ({"device": "abacus"}, "device must be a torch device or 'auto', got 'abacus'"),
+        ({"random_state": "a"}, "'random_state' parameter .* Got 'a'"),
+        ({"net_params": {"lr": 1}}, "net_params must not hold 'lr': pass learning_rate_init"),
+        ({"net_params": {"callbacks": [EarlyStopping()]}}, "skorch's EarlyStopping"),
+        ({"net_params": {"warm_up": 1}}, "warm_up"),
+        ({"task": None, "regularizer": None}, "leave nothing to train"),
+        ({"task": None, "decoder": torch.nn.Linear(2, 5)}, "decoder must be None with task=None"),
+        ({"task": "regression"}, "requires y to be passed, but the target y is None"),
+        ({"task": "classification"}, "requires y to be passed, but the target y is None"),
+    ],
+)
+def test_parameters_that_mean_nothing(params, message):
+    embedder = GaussianEmbedder(2).set_params(**params)
+    with pytest.raises((ValueError, TypeError), match=message) as error:
+        embedder.fit(X)
+    assert not isinstance(error.value, RuntimeError)
+    with pytest.raises(AttributeError):
+        embedder.net_  # noqa: B018 (attribute access is the test)
+
+
+@pytest.mark.parametrize(
+    ("task", "y", "message"),
+    [
+        ("classification", np.full(40, "a"), r"at least 2 classes .* 1 class: \['a'\]"),
+        ("classification", np.linspace(0, 1, 40), "Unknown label type: continuous"),
+        ("classification", Y[:39], "inconsistent numbers of samples"),
+        ("regression", Y, "could not convert string to float|y must be numeric"),
+        ("regression", np.full(40, np.nan), "Input y contains NaN"),
+        (lambda x, z, output, y: z.sum(-1), Y, "could not convert string|y must be numeric"),
+    ],
+)
+def test_labels_that_cannot_be_learned(task, y, message):
+    with pytest.raises(ValueError, match=message):
+        GaussianEmbedder(2, task=task).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.zeros(40), "ample weights"),
+        (-np.ones(40), "Negative values in data passed to `sample_weight`"),
+        (np.ones(39), r"sample_weight.shape == \(39,\), expected \(40,\)"),
+        (np.eye(1, 40)[0], "sample_weight must be positive for at least 2 samples, got 1"),
+    ],
+)
+def test_weights_that_cannot_be_used(weight, message):
+    with pytest.raises(ValueError, match=message):
+        GaussianEmbedder(2).fit(X, sample_weight=weight)
+
+
+def test_rows_unlike_those_of_fit():
+    embedder = GaussianEmbedder(2, max_iter=0).fit(X)
+    with pytest.raises(ValueError, match="X has 4 features, but GaussianEmbedder is expecting 5"):
+        embedder.transform(X[:, :4])
+    with pytest.raises(ValueError, match="Z has 3 components, but GaussianEmbedder is expecting 2"):
+        embedder.inverse_transform(X[:, :3])
+    with pytest.raises(ValueError, match="n_samples must be an integer of at least 1, got 0"):
+        embedder.sample(0)
+
+
+def test_a_function_that_returns_the_wrong_thing():
+    for loss in (lambda x, z, output, y: z, lambda x, z, output, y: z.mean()):
+        with pytest.raises(ValueError, match=r"loss of shape \(n,\).* it returned"):
+            GaussianEmbedder(2, task=loss).fit(X)
+
+
+def test_early_stopping_is_not_for_streams():
+    with pytest.raises(ValueError, match="partial_fit does not support early_stopping=True"):
+        GaussianEmbedder(2, early_stopping=True).partial_fit(X)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_a_loss_that_becomes_nan_leaves_no_trace():
+    # torch.log of a negative number: NaN from the second epoch on, when the gate has opened.
+    epochs = []
+
+    def loss(x, z, output, y):
+        epochs.append(None)
+        return z.square().sum(-1) * (float("nan") if len(epochs) > 5 else 1.0)
+
+    embedder = GaussianEmbedder(2, task=loss, early_stopping=False, warm_start=True, max_iter=3)
+    embedder.set_params(max_iter=10)
+    with pytest.raises(ValueError, match=r"loss became nan in epoch 6 .* Lower learning_rate_init"):
+        embedder.fit(X)
+    assert not hasattr(embedder, "net_")
+    epochs.clear()
+    before = embedder.set_params(max_iter=3).fit(X).transform(X)
+    with pytest.raises(ValueError, match="Lower learning_rate_init"):
+        embedder.fit(X)
+    np.testing.assert_array_equal(embedder.transform(X), before)
+    assert len(embedder.net_.history) == 3
+    epochs.clear()
+    assert embedder.fit(X).n_iter_ == 6
+
+
+def test_a_diverging_fit_says_what_to_try():
+    embedder = GaussianEmbedder(2, learning_rate_init=1e30, early_stopping=False, random_state=0)
+    with pytest.raises(ValueError, match=r"Lower learning_rate_init=1e\+30 or reg_weight=1.0"):
+        embedder.fit(X)

@@ -1,0 +1,132 @@
+"""Sample weights: how often a row is drawn."""
+
+import numpy as np
+import pytest
+import sklearn
+from sklearn.datasets import load_digits, load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import scale
+
+from sklatent import GaussianEmbedder
+
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+
+X, y = load_wine(return_X_y=True)
+X = scale(X)
+TASKS = ["reconstruction", "classification", "regression"]
+
+
+def embedder(**params):
+    return GaussianEmbedder(3, **{"max_iter": 5, "random_state": 0} | params)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+def test_equal_weights_are_none(task, regularizer):
+    make = {"task": task, "regularizer": regularizer}
+    plain = embedder(**make).fit(X, y).transform(X)
+    for weight in (np.ones(len(X)), np.full(len(X), 0.1)):
+        weighted = embedder(**make).fit(X, y, sample_weight=weight)
+        np.testing.assert_array_equal(weighted.transform(X), plain)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_of_weight_zero_do_not_exist(task):
+    rng = np.random.default_rng(0)
+    weight = rng.integers(0, 3, size=len(X)).astype(float)
+    kept = weight > 0
+    less = embedder(task=task).fit(X[kept], y[kept], sample_weight=weight[kept])
+    spoiled = np.where(kept[:, None], X, 1e9)
+    more = embedder(task=task).fit(spoiled, y, sample_weight=weight)
+    np.testing.assert_array_equal(more.transform(X), less.transform(X))
+
+
+def test_scaling_the_weights_changes_nothing():
+    weight = np.random.default_rng(0).exponential(size=len(X))
+    first = embedder().fit(X, sample_weight=weight).transform(X)
+    # Powers of two scale without rounding.
+    np.testing.assert_array_equal(embedder().fit(X, sample_weight=4 * weight).transform(X), first)
+    third = embedder().fit(X, sample_weight=weight / 3).transform(X)
+    np.testing.assert_allclose(third, first, atol=1e-4)
+
+
+def test_the_start_and_the_calibration_are_weighted():
+    weight = np.random.default_rng(0).exponential(size=len(X))
+    fitted = embedder(max_iter=0).fit(X, sample_weight=weight)
+    Z = fitted.transform(X)
+    np.testing.assert_allclose(np.average(Z, axis=0, weights=weight), 0, atol=1e-10)
+    n = len(X)
+    # Weights that sum to n, and n - 1 for a divisor, as without weights.
+    np.testing.assert_allclose(
+        np.cov(Z.T, aweights=weight, ddof=0) * n / (n - 1), np.eye(3), atol=1e-8
+    )
+
+
+def test_weights_are_worth_repetitions():
+    # In place of scikit-learn's check for equality, which random batches cannot pass. A linear
+    # autoencoder that starts at random ends at the principal subspace (Baldi & Hornik 1989) of
+    # the weighted rows: over seeds it explains as much of the repeated rows, to 1 %, as one
+    # fitted to those, and far more than one fitted without weights.
+    X, y = load_digits(return_X_y=True)
+    X, y = X[:400] / 16, y[:400]
+    weight = np.where(y < 3, 9, 1)
+    repeated = np.repeat(X, weight, axis=0)
+    scores = [
+        embedder(
+            init="random",
+            regularizer=None,
+            hidden_layer_sizes=(),
+            learning_rate_init=3e-3,
+            batch_size=len(rows) // 4,
+            max_iter=150,
+            tol=0,
+            n_iter_no_change=1000,
+            early_stopping=False,
+            random_state=seed,
+        )
+        .fit(rows, sample_weight=w)
+        .score(repeated)
+        for seed in range(3)
+        for rows, w in ((X, weight), (repeated, None), (X, None))
+    ]
+    weighted, repetitions, unweighted = np.reshape(scores, (3, 3)).mean(axis=0)
+    assert weighted == pytest.approx(repetitions, abs=0.01)
+    assert unweighted < repetitions - 0.05
+
+
+def test_a_heavy_row_is_learned():
+    # One row of noise among digits, worth as much as all others together, is reconstructed.
+    X, _ = load_digits(return_X_y=True)
+    X = X[:200] / 16
+    X[0] = np.random.default_rng(0).uniform(size=64)
+    weight = np.ones(len(X))
+    weight[0] = len(X)
+    errors = [
+        np.square(fitted.inverse_transform(fitted.transform(X[:1])) - X[:1]).sum()
+        for fitted in (
+            embedder(max_iter=50, early_stopping=False).fit(X, sample_weight=w)
+            for w in (weight, None)
+        )
+    ]
+    assert errors[0] < 0.1 * errors[1]
+
+
+def test_weights_are_routed():
+    weight = np.random.default_rng(0).exponential(size=len(X))
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(
+            embedder().set_fit_request(sample_weight=True),
+            LogisticRegression().set_fit_request(sample_weight=False),
+        ).fit(X, y, sample_weight=weight)
+    expected = embedder().fit(X, sample_weight=weight).transform(X)
+    np.testing.assert_array_equal(pipeline[0].transform(X), expected)
+
+
+def test_weights_of_a_stream():
+    weight = np.random.default_rng(0).exponential(size=len(X))
+    first = embedder().partial_fit(X, sample_weight=weight)
+    again = embedder().partial_fit(X, sample_weight=2 * weight)
+    np.testing.assert_array_equal(first.transform(X), again.transform(X))
+    with pytest.raises(ValueError, match="ample weights"):
+        first.partial_fit(X, sample_weight=np.zeros(len(X)))

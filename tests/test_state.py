@@ -1,0 +1,119 @@
+"""State: what a fit leaves as it was, and what copies carry along."""
+
+import copy
+import pickle
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_wine
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler, scale
+
+from sklatent import GaussianEmbedder
+
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+
+X, y = load_wine(return_X_y=True)
+X = scale(X)
+
+
+def squared_norm(x, z, output, y):
+    return z.square().sum(dim=-1) + torch.rand(len(z))
+
+
+VARIANTS = {
+    "moment": {},
+    "kl": {"regularizer": "kl"},
+    "classification": {"task": "classification"},
+    "own function": {"task": squared_norm},
+    "own encoder": {"encoder": torch.nn.Linear},
+}
+
+
+@pytest.fixture(params=VARIANTS)
+def embedder(request):
+    return GaussianEmbedder(2, max_iter=4, random_state=0, **VARIANTS[request.param])
+
+
+def through_file(fitted, path):
+    joblib.dump(fitted, path / "embedder.joblib")
+    return joblib.load(path / "embedder.joblib")
+
+
+def test_global_state_is_left_alone(embedder):
+    torch.manual_seed(3)
+    numpy_before = np.random.get_state()  # noqa: NPY002 (the state to be left alone)
+    torch_before, threads = torch.get_rng_state(), torch.get_num_threads()
+    embedder.fit(X, y).transform(X)
+    embedder.partial_fit(X, y)
+    assert torch.equal(torch.get_rng_state(), torch_before)
+    assert torch.get_num_threads() == threads
+    after = np.random.get_state()  # noqa: NPY002 (the same)
+    np.testing.assert_array_equal(after[1], numpy_before[1])
+    assert after[2:] == numpy_before[2:]
+    assert torch.is_grad_enabled()
+
+
+def test_same_seed_same_numbers(embedder):
+    first = embedder.fit_transform(X, y)
+    torch.rand(5)
+    np.testing.assert_array_equal(clone(embedder).fit_transform(X, y), first)
+    other = clone(embedder).set_params(random_state=1, early_stopping=False).fit_transform(X, y)
+    assert not np.array_equal(other, first)
+
+
+def test_copies_embed_alike(embedder, tmp_path):
+    expected = embedder.fit(X, y).transform(X)
+    single = embedder.transform(X.astype(np.float32))
+    for again in (
+        copy.deepcopy(embedder),
+        pickle.loads(pickle.dumps(embedder)),
+        through_file(embedder, tmp_path),
+    ):
+        np.testing.assert_array_equal(again.transform(X), expected)
+        np.testing.assert_array_equal(again.transform(X.astype(np.float32)), single)
+        # Copies go on by themselves, and alike.
+        again.partial_fit(X, y)
+        np.testing.assert_array_equal(embedder.transform(X), expected)
+    original = copy.deepcopy(embedder).partial_fit(X, y).transform(X)
+    np.testing.assert_array_equal(again.transform(X), original)
+
+
+def test_a_function_defined_anywhere_can_be_copied_in_memory():
+    fitted = GaussianEmbedder(2, task=lambda x, z, output, y: z.square().sum(-1), max_iter=2).fit(X)
+    np.testing.assert_array_equal(copy.deepcopy(fitted).transform(X), fitted.transform(X))
+
+
+def test_in_a_pipeline_and_in_processes():
+    pipeline = make_pipeline(
+        StandardScaler(), GaussianEmbedder(2, max_iter=3, random_state=0), LogisticRegression()
+    ).fit(X, y)
+    again = pickle.loads(pickle.dumps(pipeline))
+    np.testing.assert_array_equal(again.predict_proba(X), pipeline.predict_proba(X))
+    one, two = (cross_val_score(pipeline, X, y, n_jobs=n_jobs) for n_jobs in (1, 2))
+    np.testing.assert_allclose(one, two)
+
+
+def test_each_row_is_embedded_on_its_own(embedder):
+    embedder.fit(X, y)
+    Z = embedder.transform(X)
+    np.testing.assert_array_equal(embedder.transform(X), Z)
+    np.testing.assert_allclose(embedder.transform(X[:1]), Z[:1], rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(
+        embedder.transform(np.tile(X, (60, 1)))[-len(X) :], Z, rtol=1e-10, atol=1e-12
+    )
+
+
+def test_an_interrupted_fit_is_not_a_finished_one():
+    def interrupted(x, z, output, y):
+        raise KeyboardInterrupt
+
+    embedder = GaussianEmbedder(2, task=interrupted, early_stopping=False)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.fit(X)
+    assert not hasattr(embedder, "net_")
