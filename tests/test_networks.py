@@ -1,0 +1,198 @@
+import copy
+import pickle
+
+import pytest
+import torch
+from sklearn.datasets import load_wine
+from sklearn.preprocessing import scale
+from torch import nn
+from torch.testing import assert_close
+
+from sklatent.networks import MLP, Autoencoder, Decoder, Encoder, Gated, Linear
+
+N, P, K = 50, 13, 3
+X = torch.from_numpy(scale(load_wine().data)[:N])
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=1):
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
+
+
+def linear(models, skip, log_var):
+    return Linear(P, K, models, generator=seeded())
+
+
+def mlp(models, skip, log_var):
+    return MLP(P, K, (8, 6), models=models, generator=seeded())
+
+
+def encoder(models, skip, log_var):
+    return Encoder(mlp(models, None, None), skip)
+
+
+def stochastic_encoder(models, skip, log_var):
+    return Encoder(MLP(P, 2 * K, (8,), models=models, generator=seeded()), skip, log_var)
+
+
+def autoencoder(models, skip, log_var):
+    network = MLP(K, P, (8,), models=models, generator=seeded(2))
+    decoder = Decoder(network, None if skip is None else skip.mT)
+    return Autoencoder(stochastic_encoder(models, skip, log_var), decoder)
+
+
+def tensors(output):
+    """The tensors of a module's output, flat."""
+    if isinstance(output, tuple):
+        return [tensor for part in output if part is not None for tensor in tensors(part)]
+    return [output]
+
+
+@pytest.mark.parametrize("models", [(3,), (2, 3)])
+@pytest.mark.parametrize("shared_rows", [True, False])
+@pytest.mark.parametrize("with_skip", [True, False])
+@pytest.mark.parametrize("build", [linear, mlp, encoder, stochastic_encoder, autoencoder])
+def test_stack_equals_loop_over_its_models(build, with_skip, shared_rows, models):
+    skip = normal(*models, K, P) if with_skip else None
+    log_var = normal(*models, K)
+    x = X if shared_rows else normal(*models, N, P)
+    noise = (normal(*models, N, K),) if build in (stochastic_encoder, autoencoder) else ()
+    stack = build(models, skip, log_var).double()
+    outputs = tensors(stack(x, *noise))
+    sum(output.sin().sum() for output in outputs).backward()
+
+    for i in torch.cartesian_prod(*map(torch.arange, models)).reshape(-1, len(models)).tolist():
+        i = tuple(i)
+        one = build((), None if skip is None else skip[i], log_var[i]).double()
+        one.load_state_dict({name: value[i] for name, value in stack.state_dict().items()})
+        expected = tensors(one(x if shared_rows else x[i], *[e[i] for e in noise]))
+        sum(output.sin().sum() for output in expected).backward()
+        for output, wanted in zip(outputs, expected, strict=True):
+            assert_close(output[i], wanted)
+        for a, b in zip(stack.parameters(), one.parameters(), strict=True):
+            assert_close(a.grad[i], b.grad)
+
+
+def test_one_skip_serves_a_stack_of_networks():
+    skip = normal(K, P)
+    network = mlp((4,), None, None).double()
+    assert_close(Encoder(network, skip).double()(X).mean, network(X) + X @ skip.T)
+
+
+def test_plain_linear_is_torch_linear():
+    ours, theirs = Linear(P, K, generator=seeded()), nn.Linear(P, K)
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours(X.float()), theirs(X.float()))
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("silu", nn.SiLU), ("relu", nn.ReLU), ("gelu", nn.GELU), ("tanh", nn.Tanh)],
+)
+def test_plain_mlp_is_torch_sequential(name, activation):
+    ours = MLP(P, K, (8, 6), name, generator=seeded())
+    theirs = nn.Sequential(
+        nn.Linear(P, 8), activation(), nn.Linear(8, 6), activation(), nn.Linear(6, K)
+    )
+    theirs.load_state_dict(ours.state_dict())
+    assert torch.equal(ours(X.float()), theirs(X.float()))
+
+
+def test_weights_have_the_variance_of_torch_linear():
+    # U(-a, a) has variance a^2 / 3; the sample variance of 40,000 uniforms has a relative
+    # standard error of sqrt(0.8 / 40,000) = 0.0045.
+    layer = Linear(100, 400, generator=seeded())
+    assert layer.weight.abs().max() <= 0.1
+    assert layer.weight.var().item() == pytest.approx(0.01 / 3, rel=4 * 0.0045)
+
+
+def test_models_of_a_stack_start_apart():
+    first, second = Linear(P, K, (2,), generator=seeded()).weight
+    assert not torch.isclose(first, second).any()
+
+
+@pytest.mark.parametrize("models", [(), (3,)])
+def test_zero_last_starts_at_zero_and_learns(models):
+    network = MLP(P, K, (8,), models=models, generator=seeded(), zero_last=True)
+    output = network(X.float())
+    assert torch.equal(output, torch.zeros(*models, N, K))
+    (output - 1).square().sum().backward()
+    assert network[-1].weight.grad.abs().min() > 0
+
+
+def test_gated_module_starts_at_zero_and_learns():
+    gated = Gated(Linear(P, K, generator=seeded()), K)
+    output = gated(X.float())
+    assert torch.equal(output, torch.zeros(N, K))
+    (output - 1).square().sum().backward()
+    assert gated.gain.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("build", [linear, mlp])
+@pytest.mark.parametrize("models", [(), (3,)])
+def test_weights_come_from_the_generator_alone(build, models):
+    state = torch.get_rng_state()
+    first = build(models, None, None)
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(5)
+    second = build(models, None, None)
+    torch.set_rng_state(state)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_skip_survives_training_in_float32():
+    skip = normal(K, P)
+    module = Encoder(mlp((), None, None), skip)
+    assert module.skip.dtype == torch.float32
+    assert torch.equal(module.double().skip, skip)
+    assert torch.equal(module.float().skip, skip.float())
+    assert torch.equal(module.double().skip, skip)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_keep_the_exact_skip(duplicate):
+    skip = normal(K, P)
+    assert torch.equal(duplicate(Encoder(mlp((), None, None), skip)).double().skip, skip)
+
+
+def test_skip_is_not_trained():
+    module = Encoder(mlp((), None, None), normal(K, P), normal(K))
+    names = {name for name, _ in module.named_parameters()} | set(module.state_dict())
+    assert names == {f"network.{name}" for name, _ in module.network.named_parameters()}
+
+
+def test_deterministic_sample_is_the_mean():
+    embedding = encoder((), normal(K, P), None).double()(X, normal(N, K))
+    assert embedding.log_var is None
+    assert torch.equal(embedding.sample, embedding.mean)
+
+
+def test_stochastic_sample_is_mean_plus_scaled_noise():
+    noise = normal(N, K, seed=5)
+    module = stochastic_encoder((), normal(K, P), normal(K)).double()
+    mean, log_var, sample = module(X, noise)
+    assert_close(sample, mean + torch.exp(log_var / 2) * noise)
+    assert torch.equal(module(X).sample, mean)
+
+
+def test_encoder_starts_at_its_skip_and_log_variance():
+    skip, log_var = normal(K, P), normal(K)
+    network = MLP(P, 2 * K, (8,), generator=seeded(), zero_last=True)
+    embedding = Encoder(network, skip, log_var).double()(X)
+    assert_close(embedding.mean, X @ skip.T)
+    # The log-variance is kept in float32, the type of training.
+    assert_close(embedding.log_var, log_var.expand(N, K), rtol=1e-6, atol=1e-6)
+
+
+def test_autoencoder_decodes_the_sample():
+    module = autoencoder((), normal(K, P), normal(K)).double()
+    embedding, output = module(X, normal(N, K, seed=5))
+    assert torch.equal(output, module.decoder(embedding.sample))
+
+
+def test_autoencoder_without_decoder_returns_no_output():
+    assert Autoencoder(encoder((), None, None), None)(X.float())[1] is None
