@@ -1,0 +1,322 @@
+import copy
+import pickle
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import log_softmax
+from sklearn.datasets import load_digits
+from skorch.callbacks import Callback
+from torch.testing import assert_close
+
+from sklatent import GaussianEmbedder
+from sklatent.networks import Embedding
+from sklatent.regularizers import KLDivergence, MomentMatching
+from sklatent.tasks import Classification, FunctionTask, Reconstruction, Regression
+from sklatent.training import Objective
+
+X, LABELS = (array[:400] for array in load_digits(return_X_y=True))
+EPOCHS = 4
+
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+
+
+class Interrupt(Callback):
+    """Raises an exception at a moment of its choosing."""
+
+    error, moment, epoch = None, "on_epoch_end", 2
+
+    def _maybe_raise(self, moment, net):
+        if self.error and moment == self.moment and len(net.history) == self.epoch:
+            raise self.error("stop")
+
+    def on_train_begin(self, net, **kwargs):
+        self._maybe_raise("on_train_begin", net)
+
+    def on_batch_end(self, net, **kwargs):
+        self._maybe_raise("on_batch_end", net)
+
+    def on_epoch_end(self, net, **kwargs):
+        self._maybe_raise("on_epoch_end", net)
+
+
+def embedder(**params):
+    defaults = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": EPOCHS}
+    return GaussianEmbedder(**defaults | {"random_state": 0, "n_iter_no_change": 100} | params)
+
+
+@pytest.fixture(scope="module", params=["moment", "kl"])
+def fitted(request):
+    return embedder(regularizer=request.param, reg_weight=0.3).fit(X)
+
+
+def state(net):
+    """Everything that training changes, as it is now."""
+    return copy.deepcopy((net.module_.state_dict(), net.optimizer_.state_dict()["state"]))
+
+
+# Exceptions
+
+
+@contextmanager
+def interrupting(monkeypatch, error, moment, epoch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Interrupt, "error", error)
+        patch.setattr(Interrupt, "moment", moment)
+        patch.setattr(Interrupt, "epoch", epoch)
+        yield
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("moment", ["on_train_begin", "on_batch_end", "on_epoch_end"])
+def test_exception_leaves_the_net_as_it_was(error, moment, early_stopping, monkeypatch):
+    model = embedder(
+        warm_start=True, early_stopping=early_stopping, net_params={"callbacks": [Interrupt()]}
+    ).fit(X)
+    net, before, Z = model.net_, state(model.net_), model.transform(X)
+    epoch = EPOCHS if moment == "on_train_begin" else EPOCHS + 2
+    with interrupting(monkeypatch, error, moment, epoch), pytest.raises(error, match="stop"):
+        model.fit(X)
+    assert model.net_ is net
+    assert_close(state(net), before, rtol=0, atol=0)
+    assert len(net.history) == EPOCHS
+    np.testing.assert_array_equal(model.transform(X), Z)
+
+    # As if nothing had been, the next fit adds its own epochs.
+    model.fit(X)
+    assert model.n_iter_ == len(model.loss_curve_) == 2 * EPOCHS
+    if early_stopping:
+        assert len(model.validation_scores_) == 2 * EPOCHS + 1
+
+
+def test_training_after_an_exception_is_as_if_nothing_had_been(monkeypatch):
+    model = embedder(regularizer="kl", net_params={"callbacks": [Interrupt()]}).fit(X)
+    net, twin = model.net_, copy.deepcopy(model.net_)
+    x = model._start.standardize(X)
+    data = net.rows(x[:300], None, None), net.rows(x[300:], None, None)
+    with (
+        interrupting(monkeypatch, KeyboardInterrupt, "on_batch_end", EPOCHS + 2),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        net.train(*data, epochs=3, n_rows=300)
+    for each in (net, twin):
+        each.train(*data, epochs=2, n_rows=300)
+    assert_close(state(net), state(twin), rtol=0, atol=0)
+    assert net.history[:, "loss"] == twin.history[:, "loss"]
+    assert net.patience.scores_ == twin.patience.scores_
+
+
+def test_exception_in_a_first_fit_leaves_no_net(monkeypatch):
+    model = embedder(net_params={"callbacks": [Interrupt()]})
+    with (
+        interrupting(monkeypatch, KeyboardInterrupt, "on_epoch_end", 2),
+        pytest.raises(KeyboardInterrupt),
+    ):
+        model.fit(X)
+    assert not hasattr(model, "net_")
+
+
+# What is recorded
+
+
+def test_only_the_last_epoch_keeps_its_batches(fitted):
+    kept = [len(batches) for batches in fitted.net_.history[:, "batches"]]
+    assert kept[:-1] == [0] * (EPOCHS - 1)
+    assert kept[-1] > 1
+
+
+def test_loss_is_task_loss_plus_weighted_regularizer(fitted):
+    loss, task, regularizer = (
+        np.array(fitted.net_.history[:, key]) for key in ("loss", "task_loss", "regularizer")
+    )
+    # The sum is taken in float32.
+    np.testing.assert_allclose(loss, task + 0.3 * regularizer, rtol=1e-6)
+    assert (task > 0).all()
+    assert (regularizer != 0).all()
+
+
+def test_recorded_losses_are_means_over_the_rows_of_an_epoch():
+    # Steps too small to change anything: all batches are losses of the start.
+    model = embedder(regularizer=None, early_stopping=False, learning_rate_init=1e-12).fit(X)
+    r2 = model.score(X)
+    # The unit is a variance with the divisor n - 1.
+    expected = (1 - r2) * (len(X) - 1) / len(X)
+    np.testing.assert_allclose(model.net_.history[:, "loss"], expected, rtol=1e-5)
+
+
+def test_best_weights_are_those_of_the_best_score(fitted):
+    net = copy.deepcopy(fitted.net_)
+    x = fitted._start.standardize(X)
+    rows, valid = net.rows(x[:300], None, None), net.rows(x[300:], None, None)
+    net.patience.scores_.clear()
+    # Large steps spoil the embedding, so that the best weights are not the last.
+    for group in net.optimizer_.param_groups:
+        group["lr"] = 0.1
+    net.train(rows, valid, epochs=2, n_rows=300)
+    scores = net.patience.scores_
+    assert scores[-1] < max(scores)
+    assert -net.losses_on(valid)[0].item() == max(scores)
+
+
+# The criterion
+
+
+def random_batch(models=(), n=30, p=5, k=3, q=5):
+    generator = torch.Generator().manual_seed(0)
+    x, u, log_var, output = (
+        torch.randn(*models, n, width, generator=generator) for width in (p, k, k, q)
+    )
+    return x, Embedding(u, log_var, u), output
+
+
+def objective(task, regularizer, reg_weight=0.3):
+    units = {"mean": np.arange(5.0), "scale": 2.0}
+    factor = np.array([[1.0, 0, 0], [2, 3, 0], [4, 5, 6]])
+    return Objective(
+        task, regularizer, reg_weight, **units, target_mean=np.ones(3), target_factor=factor
+    )
+
+
+@pytest.mark.parametrize("regularizer", [None, MomentMatching(), KLDivergence()])
+@pytest.mark.parametrize(
+    "task", [None, Reconstruction(), FunctionTask(lambda x, z, o, y: z[..., 0])]
+)
+@pytest.mark.parametrize("models", [(3,), (2, 3)])
+def test_criterion_of_a_stack_equals_a_loop(task, regularizer, models):
+    criterion = objective(task, regularizer)
+    x, embedding, output = random_batch(models)
+    losses = criterion(x, embedding, output, None, 100)
+    assert losses.shape == (3, *models)
+    for i in np.ndindex(models):
+        one = Embedding(*(part[i] for part in embedding))
+        assert_close(losses[(slice(None), *i)], criterion(x[i], one, output[i], None, 100))
+
+
+def test_criterion_puts_nats_in_the_units_of_the_task():
+    task = Reconstruction()
+    task.nats_ = 7.0
+    x, embedding, output = random_batch()
+    loss, task_loss, penalty = objective(task, KLDivergence())(x, embedding, output, None)
+    assert_close(penalty * 7, KLDivergence()(embedding))
+    assert_close(loss, task_loss + 0.3 * penalty)
+    # Without a task there is nothing to put them in the units of.
+    alone = objective(None, KLDivergence())(x, embedding, None, None)
+    assert_close(alone, torch.stack([0.3 * penalty * 7, torch.tensor(0.0), penalty * 7]))
+
+
+def test_function_sees_the_users_coordinates():
+    seen = {}
+
+    def spy(x, z, output, y):
+        seen.update(x=x, z=z, output=output, y=y)
+        return z[..., 0]
+
+    x, embedding, output = random_batch()
+    y = torch.arange(30)
+    criterion = objective(FunctionTask(spy), None)
+    criterion(x, embedding, output, y)
+    assert_close(seen["x"], torch.arange(5.0) + 2 * x)
+    assert_close(seen["z"], 1 + embedding.sample @ criterion.target_factor.T)
+    assert seen["output"] is output
+    assert seen["y"] is y
+
+
+@pytest.mark.parametrize(
+    ("task", "y"),
+    [
+        (Classification(), LABELS),
+        (Regression(), LABELS.astype(float)),
+        (Reconstruction(), None),
+    ],
+)
+def test_losses_on_rows_are_those_of_the_decoded_embedding(task, y):
+    model = embedder(task=task, regularizer=None).fit(X, y)
+    net, x = model.net_, model._start.standardize(X)
+    code = model.task_.encode(y)
+    output = net.decode(net.encode(x)[0])
+    expected = {
+        Classification: lambda: -log_softmax(output, axis=1)[np.arange(400), code] / np.log(10),
+        Regression: lambda: np.square(code - output).mean(axis=1),
+        Reconstruction: lambda: np.square(x - output).mean(axis=1),
+    }[type(task)]()
+    task_loss = net.losses_on(net.rows(x, code, None))[1].item()
+    # Rounded to float32 along the way.
+    assert task_loss == pytest.approx(expected.mean(), rel=1e-4)
+
+
+# Copies and types
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_copies_encode_and_decode_alike(fitted, duplicate, dtype):
+    x = fitted._start.standardize(X).astype(dtype)
+    first, second = fitted.net_.encode(x), duplicate(fitted.net_).encode(x)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    u = first[0]
+    assert u.dtype == dtype
+    np.testing.assert_array_equal(fitted.net_.decode(u), duplicate(fitted.net_).decode(u))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))])
+def test_training_goes_on_in_a_copy_as_in_the_original(duplicate):
+    model = embedder(regularizer="kl").fit(X)
+    net, other = model.net_, duplicate(model.net_)
+    rows = net.rows(model._start.standardize(X), None, None)
+    for each in (net, other):
+        each.train(rows, None, epochs=2, n_rows=len(rows))
+    assert_close(state(other), state(net), rtol=0, atol=0)
+    assert other.history[:, "loss"] == net.history[:, "loss"]
+
+
+def test_training_a_copy_leaves_the_original_alone(fitted):
+    before, other = state(fitted.net_), copy.deepcopy(fitted.net_)
+    rows = other.rows(fitted._start.standardize(X), None, None)
+    other.train(rows, None, epochs=1, n_rows=len(rows))
+    assert_close(state(fitted.net_), before, rtol=0, atol=0)
+    assert not torch.equal(
+        other.module_.encoder.network[0].weight, fitted.net_.module_.encoder.network[0].weight
+    )
+
+
+def test_pickle_holds_the_weights_once():
+    net = embedder(hidden_layer_sizes=(512, 512)).fit(X).net_
+    net.encode(X)  # in float64, which is not kept
+    n_weights = sum(weight.numel() for weight in net.module_.parameters())
+    # The weights and Adam's two moments, in float32.
+    assert len(pickle.dumps(net)) < 1.1 * (3 * 4 * n_weights)
+
+
+def test_float64_is_float32_refined(fitted):
+    x = fitted._start.standardize(X)
+    single, double = fitted.net_.encode(x.astype(np.float32)), fitted.net_.encode(x)
+    for a, b in zip(single, double, strict=True):
+        if b is not None:
+            # float32 has seven digits; sums of 64 terms lose one or two.
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+    assert not np.array_equal(single[0], double[0])
+
+
+def test_float64_follows_further_training(fitted):
+    net, x = copy.deepcopy(fitted.net_), fitted._start.standardize(X)
+    before = net.encode(x)[0]
+    net.train(net.rows(x, None, None), None, epochs=1, n_rows=len(x))
+    after = net.encode(x)[0]
+    assert not np.allclose(before, after, rtol=0, atol=1e-4)
+    np.testing.assert_allclose(after, net.encode(x.astype(np.float32))[0], rtol=0, atol=1e-4)
+
+
+def test_fit_leaves_global_random_states_and_threads_alone():
+    def everything():
+        numpy_state = np.random.get_state()[1:3]  # noqa: NPY002
+        return torch.get_rng_state(), numpy_state, torch.get_num_threads()
+
+    before = copy.deepcopy(everything())
+    embedder(regularizer="kl").fit(X)
+    torch_state, numpy_state, threads = everything()
+    assert torch.equal(torch_state, before[0])
+    np.testing.assert_equal(numpy_state, before[1])
+    assert threads == before[2]
