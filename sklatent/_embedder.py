@@ -178,7 +178,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     early_stopping : bool or "auto", default="auto"
         Whether to set aside rows, watch the criterion (task loss + reg_weight * regularizer) on
-        them, and return the best weights seen; the start counts as seen. "auto" is True.
+        them, and return the best weights seen; the start counts as seen. "auto" is True where
+        there are at least 10 rows.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows set aside by early stopping.
@@ -449,6 +450,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             All classes that will occur; by default, and after the first call, those of the
             first call.
         sample_weight : array-like of shape (n_samples,), default=None
+            How often each row is drawn, relative to the others of this call.
 
         Returns
         -------
@@ -629,7 +631,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _split(self, y, n, net):
         """Return the indices of the rows to train on, and of those set aside or None."""
         every = np.arange(n)
-        if self.early_stopping is False or n < 4:
+        if self.early_stopping is False or (self.early_stopping == "auto" and n < 10):
             return every, None
         n_valid = max(2, round(self.validation_fraction * n))
         stratify = None

@@ -15,7 +15,7 @@ from ..networks import Autoencoder, Embedding, linear
 from ..regularizers import Regularizer
 from ..tasks import Task
 from .batches import Batches, Rows, systematic_resample
-from .callbacks import LossCurves, Patience, StopTraining
+from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
 
 
 class Objective(nn.Module):
@@ -122,7 +122,8 @@ class EmbedderNet(NeuralNet):
         self.patience = patience
         if "optimizer" not in kwargs:
             # The fused form takes a fraction of the time of the plain one, on a CPU too.
-            kwargs = {"optimizer": torch.optim.Adam, "optimizer__fused": True} | kwargs
+            fused = not kwargs.get("optimizer__foreach")
+            kwargs = {"optimizer": torch.optim.Adam, "optimizer__fused": fused} | kwargs
         super().__init__(
             module,
             criterion,
@@ -260,6 +261,8 @@ class EmbedderNet(NeuralNet):
             except StopTraining:
                 stopped = True
             self.notify("on_train_end", X=data)
+            if not all(bool(value.isfinite().all()) for value in self.module_.parameters()):
+                raise NonFiniteLossError("the weights became infinite or not a number")
         except BaseException:
             self._restore(before)
             raise
