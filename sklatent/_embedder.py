@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self, cast
 
@@ -407,25 +407,17 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             For invalid data or parameters, and where the training loss becomes infinite or
             not a number.
         """
-        resume = self.warm_start and hasattr(self, "net_")
-        if not resume:
+        if not self.warm_start:
             self.__dict__.pop("net_", None)
-        rows, labels, weight = self._check_rows(X, y, sample_weight, reset=not resume)
-        net = self._resume() if resume else self._initialize(rows, labels, weight)
-        train, valid = self._split(labels, len(rows), net)
-        train_rows = self._rows(net, rows, labels, weight, train)
-        valid_rows = None
-        if valid is not None:
-            valid_rows = net.resample(self._rows(net, rows, labels, weight, valid))
-        stopped = self._train(net, train_rows, valid_rows, self.max_iter, n_rows=len(train_rows))
+        with self._as_it_was_on_failure():
+            stopped = self._fit(X, y, sample_weight)
         if not (stopped or self.max_iter == 0):
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
                 ConvergenceWarning,
-                stacklevel=2,
+                stacklevel=3,
             )
-        self._finish(net, rows, weight, held_out=valid)
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -458,19 +450,49 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         if self.early_stopping is True:
             raise ValueError("partial_fit does not support early_stopping=True")
+        with self._as_it_was_on_failure():
+            self._partial_fit(X, y, classes, sample_weight)
+        return self
+
+    @contextmanager
+    def _as_it_was_on_failure(self):
+        before = self.__dict__.copy()
+        settings = self.net_.settings() if "net_" in before else None
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            if settings is not None:
+                self.net_.apply_settings(settings)
+            raise
+
+    def _fit(self, X, y, sample_weight):
+        resume = hasattr(self, "net_")
+        X, y, weight = self._check_rows(X, y, sample_weight, reset=not resume)
+        net = self._resume() if resume else self._initialize(X, y, weight)
+        train, valid = self._split(y, len(X), net)
+        rows = self._rows(net, X, y, weight, train)
+        valid_rows = None
+        if valid is not None:
+            valid_rows = net.resample(self._rows(net, X, y, weight, valid))
+        stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
+        self._finish(net, X, weight, held_out=valid)
+        return stopped
+
+    def _partial_fit(self, X, y, classes, sample_weight):
         first = not hasattr(self, "net_")
-        rows, labels, weight = self._check_rows(X, y, sample_weight, reset=first)
-        net = self._initialize(rows, labels, weight, classes) if first else self._resume()
-        chunk = self._rows(net, rows, labels, weight, slice(None))
+        X, y, weight = self._check_rows(X, y, sample_weight, reset=first)
+        net = self._initialize(X, y, weight, classes) if first else self._resume()
+        rows = self._rows(net, X, y, weight, slice(None))
         # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
-        self._train(net, chunk, None, 1, n_rows=np.inf)
+        self._train(net, rows, None, 1, n_rows=np.inf)
         if not hasattr(self, "_reservoir"):
             self._reservoir = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
-        self._reservoir.add(rows, weight)
+        self._reservoir.add(X, weight)
         past = self._reservoir
         calibrate = first or len(past.rows) >= 10 * self.n_components_
         self._finish(net, past.rows, past.weight, calibrate=calibrate)
-        return self
 
     def _check_rows(self, X, y, sample_weight, *, reset):
         """Validate, and drop the rows of weight zero; equal weights become None."""
@@ -513,7 +535,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 "task=None trains for the regularizer alone, which an uninformative map can "
                 'satisfy as well as any other. With init="pca" it starts at an informative one.',
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
         random_state = check_random_state(self.random_state)
         start = PCAStart.fit(X, weight, self.n_components, random_state)
@@ -616,7 +638,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     f"{name} cannot change between fits that resume one another: it was "
                     f"{was[name]!r} and is {now!r}"
                 )
-        self.net_.set_objective(self._objective(), self.tol, self.n_iter_no_change)
+        self.net_.set_objective(self._objective())
+        self.net_.patience.set_params(tol=self.tol, n_iter_no_change=self.n_iter_no_change)
         return self.net_
 
     def _isolated(self, draw_seed, device) -> AbstractContextManager[None]:
@@ -671,7 +694,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     "posterior collapse: no component of the embedding varies with X. Lower "
                     f"reg_weight={self.reg_weight}.",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
         if calibrate:
             self._calibration = None

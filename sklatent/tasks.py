@@ -99,7 +99,8 @@ class Reconstruction(Task):
     r"""Give back x: the unexplained share of variance.
 
     The loss of a sample is :math:`|x - \hat x|^2 / \sum_j \mathrm{Var}(x_j)`, with the
-    variances of the training rows; its mean over those is 1 - R^2. One unit is
+    variances of the n training rows (divisor n - 1); its mean over those is 1 - R^2, times
+    (n - 1)/n. One unit is
     :math:`\sum_j \mathrm{Var}(x_j) / (2 \sigma^2)` nats, :math:`\sigma^2` being the
     residual variance per feature of principal component analysis at the same number of
     components (Tipping & Bishop 1999, eq. 8).

@@ -117,3 +117,15 @@ def test_an_interrupted_fit_is_not_a_finished_one():
     with pytest.raises(KeyboardInterrupt):
         embedder.fit(X)
     assert not hasattr(embedder, "net_")
+
+
+def test_a_fit_that_fails_to_resume_leaves_the_estimator_as_it_was():
+    embedder = GaussianEmbedder(2, max_iter=2, random_state=0, warm_start=True).fit(X)
+    twin = copy.deepcopy(embedder)
+    before = embedder.transform(X)
+    embedder.set_params(target_mean=[5, 5], reg_weight=1e38, learning_rate_init=1.0)
+    with pytest.raises(ValueError, match=r"not a number|became"):
+        embedder.fit(1e3 * X)
+    np.testing.assert_array_equal(embedder.transform(X), before)
+    embedder.set_params(**twin.get_params())
+    np.testing.assert_array_equal(embedder.fit(X).transform(X), twin.fit(X).transform(X))

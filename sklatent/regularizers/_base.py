@@ -3,6 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
@@ -30,7 +31,7 @@ class Regularizer(ABC, BaseEstimator):
     >>> from sklatent.networks import Embedding
     >>> from sklatent.regularizers import Regularizer
     >>> class SquaredMean(Regularizer):
-    ...     def __call__(self, embedding, n_rows=float("inf")):
+    ...     def __call__(self, embedding, n_rows=float("inf"), generator=None):
     ...         return embedding.sample.mean(-2).square().sum(-1)
     >>> u = torch.ones(100, 3)
     >>> SquaredMean()(Embedding(u, None, u))
@@ -41,7 +42,12 @@ class Regularizer(ABC, BaseEstimator):
     in_nats = False
 
     @abstractmethod
-    def __call__(self, embedding: Embedding, n_rows: float = math.inf) -> Tensor:
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return the penalty of a batch.
 
         Parameters
@@ -51,6 +57,9 @@ class Regularizer(ABC, BaseEstimator):
         n_rows : float, default=inf
             Number of rows that batches are drawn from without replacement; infinite for fresh
             draws.
+        generator : torch.Generator, default=None
+            Source of random directions or draws, on the CPU; the same state gives the same
+            penalty. None takes torch's global one.
 
         Returns
         -------

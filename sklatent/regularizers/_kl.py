@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import Tensor
 
 from ..networks import Embedding
@@ -41,7 +42,12 @@ class KLDivergence(Regularizer):
     stochastic = True
     in_nats = True
 
-    def __call__(self, embedding: Embedding, n_rows: float = math.inf) -> Tensor:
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return the mean divergence of a batch of shape (..., n, k), per model: (...)."""
         mean, log_var, _ = embedding
         assert log_var is not None

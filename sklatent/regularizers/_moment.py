@@ -43,9 +43,10 @@ class MomentMatching(Regularizer):
 
     Notes
     -----
-    The correction is exact for Gaussian embeddings. For others the minimum is at a variance
-    near :math:`c / (1 + (\kappa-1)/n + (k+1)/(n(n-1)))` with :math:`\kappa = E|u|^4/k`: 0.98
-    for independent Laplace components and 0.81 for an elliptical t with 5 degrees of freedom,
+    The correction is exact for Gaussian embeddings (with finite N, to a relative 2/N). For
+    others the minimum is at a variance near
+    :math:`c / (1 + (\kappa-1)/n + (k+1)/(n(n-1)))` with :math:`\kappa = E|u|^4/k`: 0.98 for
+    independent Laplace components and 0.81 for an elliptical t with 5 degrees of freedom,
     at k = 8 and n = 128. ``calibration="affine"`` removes what is left.
 
     With k >= n the batch covariance is singular; the penalty is still right in expectation
@@ -71,7 +72,12 @@ class MomentMatching(Regularizer):
         self.cov_weight = cov_weight
         self.unbiased = unbiased
 
-    def __call__(self, embedding: Embedding, n_rows: float = math.inf) -> Tensor:
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Return the penalty of a batch of shape (..., n, k), n >= 2, per model: (...)."""
         u = embedding.sample
         n, k = u.shape[-2:]

@@ -62,13 +62,14 @@ class Objective(nn.Module):
         output: Tensor | None,
         y: Tensor | None,
         n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return loss, task loss and regularizer of a batch, stacked: shape (3, ...)."""
         penalty = task_loss = embedding.mean.new_zeros(embedding.mean.shape[:-2])
         if self.task is not None:
             task_loss = self.task_losses(x, embedding.sample, output, y).mean(dim=-1)
         if self.regularizer is not None:
-            penalty = self.regularizer(embedding, n_rows)
+            penalty = self.regularizer(embedding, n_rows, generator)
             if self.regularizer.in_nats and self.task is not None:
                 penalty = penalty / self.task.nats_
         return torch.stack([task_loss + self.reg_weight * penalty, task_loss, penalty])
@@ -163,18 +164,19 @@ class EmbedderNet(NeuralNet):
     # Steps
 
     def infer(self, x: Tensor, **fit_params: Any) -> tuple[Embedding, Tensor | None]:
-        return self.module_(x, self._noise(x))
+        return self.module_(x, self._noise(x, **fit_params))
 
-    def _noise(self, x: Tensor) -> Tensor | None:
+    def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         log_var = self.uncompiled.encoder.log_var
         if log_var is None:
             return None
-        # Frozen in evaluation, so that the criterion of two epochs can be compared.
-        training = self.module_.training
-        generator = self.generator_ if training else torch.Generator().manual_seed(self.seed)
         *models, k = log_var.shape
-        noise = torch.randn((*models, x.shape[-2], k), generator=generator)
-        return noise.to(x)
+        return torch.randn((*models, x.shape[-2], k), generator=generator).to(x)
+
+    def _losses(self, rows: tuple[Tensor, Tensor | None], n_rows: float, generator: Any) -> Tensor:
+        x, y = rows
+        embedding, output = self.infer(x, generator=generator)
+        return self.criterion_(x, embedding, output, y, n_rows, generator)
 
     def _set_training(self, training: bool = True) -> None:
         # Walking the modules at every step costs as much as a layer.
@@ -183,21 +185,15 @@ class EmbedderNet(NeuralNet):
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
-        x, y = batch
-        embedding, output = self.infer(x)
-        losses = self.criterion_(x, embedding, output, y, self.n_rows_)
+        losses = self._losses(batch, self.n_rows_, self.generator_)
         loss = losses[0].sum()
         loss.backward()
-        return {"loss": loss, "y_pred": output, "losses": losses.detach()}
+        return {"loss": loss, "losses": losses.detach()}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        self._set_training(False)
-        x, y = batch
-        with torch.no_grad():
-            embedding, output = self.infer(x)
-            losses = self.criterion_(x, embedding, output, y)
+        losses = self.losses_on(Rows(*batch))
         self.history.record("criterion", float(losses[0]))
-        return {"loss": losses[0], "y_pred": output, "losses": losses}
+        return {"loss": losses[0], "losses": losses}
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, **kwargs)
@@ -230,10 +226,18 @@ class EmbedderNet(NeuralNet):
         """Draw a seed from the net's generator."""
         return int(torch.randint(2**31, (), generator=self.generator_))
 
-    def set_objective(self, objective: Objective, tol: float, n_iter_no_change: int) -> None:
-        """Change what training minimises, and its stopping rule."""
+    def set_objective(self, objective: Objective) -> None:
+        """Change what training minimises."""
         self.criterion_ = objective.to(self.device)
-        self.patience.set_params(tol=tol, n_iter_no_change=n_iter_no_change)
+
+    def settings(self) -> tuple[Objective, Tensor]:
+        """Return what changes between trainings: the objective and the generator's state."""
+        return self.criterion_, self.generator_.get_state()
+
+    def apply_settings(self, settings: tuple[Objective, Tensor]) -> None:
+        """Go back to `settings` returned before."""
+        self.criterion_ = settings[0]
+        self.generator_.set_state(settings[1])
 
     def train(self, rows: Rows, valid: Rows | None, epochs: int, n_rows: float) -> bool:
         """Train for some epochs; return whether the stopping rule ended it.
@@ -274,9 +278,10 @@ class EmbedderNet(NeuralNet):
     def losses_on(self, rows: Rows) -> Tensor:
         """Return criterion, task loss and regularizer on all rows at once, draws frozen."""
         self._set_training(False)
+        # The same draws each time, so that the criterion of two epochs can be compared.
+        frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            embedding, output = self.infer(rows.x)
-            return self.criterion_(rows.x, embedding, output, rows.y)
+            return self._losses((rows.x, rows.y), math.inf, frozen)
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the modules' weights."""
