@@ -5,6 +5,7 @@ Prints the held-out R^2 of PCA and of GaussianEmbedder with its default settings
 """
 
 import argparse
+import json
 import time
 import warnings
 
@@ -32,7 +33,7 @@ def data_sets(coffee=None):
     yield "digits", load_digits().data, 8, True
 
 
-def compare(X, k, standardize, seed):
+def compare(X, k, standardize, seed, params):
     """Return held-out R^2 of PCA and of GaussianEmbedder, and the latter's fit time and epochs."""
     torch.set_num_threads(1)
     train, test = train_test_split(X, test_size=0.3, random_state=seed)
@@ -41,7 +42,7 @@ def compare(X, k, standardize, seed):
         train, test = scaler.transform(train), scaler.transform(test)
     pca = PCA(k, random_state=seed).fit(train)
     restored = pca.inverse_transform(pca.transform(test))
-    embedder = GaussianEmbedder(k, random_state=seed)
+    embedder = GaussianEmbedder(k, random_state=seed, **params)
     with warnings.catch_warnings():
         # Stopping at max_iter is one of the default settings.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -58,13 +59,16 @@ def main():
     parser.add_argument("--coffee", help="an .npz file whose array X holds 60 x 1841 spectra")
     parser.add_argument("--seeds", type=int, default=10, help="number of splits")
     parser.add_argument("--jobs", type=int, default=2, help="fits that run side by side")
+    parser.add_argument(
+        "--params", type=json.loads, default={}, help="parameters other than the defaults, as JSON"
+    )
     args = parser.parse_args()
 
     print("| data (n x p, k) | PCA | ours | median difference | worst | best | fit, s | epochs |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for name, X, k, standardize in data_sets(args.coffee):
         runs = Parallel(args.jobs)(
-            delayed(compare)(X, k, standardize, seed) for seed in range(args.seeds)
+            delayed(compare)(X, k, standardize, seed, args.params) for seed in range(args.seeds)
         )
         baseline, ours, seconds, epochs = np.array(runs).T
         gain = ours - baseline
