@@ -1,5 +1,6 @@
 """GaussianEmbedder: parameters, validation, fit and transform; no tensor arithmetic."""
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -44,7 +45,7 @@ from ._start import PCAStart
 from ._target import Target
 from .calibration import AffineCalibration
 from .networks import ACTIVATIONS
-from .regularizers import REGULARIZERS, Regularizer
+from .regularizers import REGULARIZERS, Adversarial, Regularizer
 from .tasks import NOISE_FLOOR, TASKS, Classification, Regression, Task
 from .training import (
     Architecture,
@@ -52,6 +53,7 @@ from .training import (
     NonFiniteLossError,
     Objective,
     Patience,
+    build_critic,
     isolated,
 )
 
@@ -93,7 +95,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     over minibatches: a task's loss L plus a distance R of the embedding u = E(x) from N(0, I).
     What `transform` returns is z, pushed toward N(mu, Sigma) with
     :math:`\Sigma = \Lambda \Lambda^T`. Training starts from principal component analysis:
-    ``max_iter=0`` is ``PCA(whiten=True)``.
+    ``max_iter=0`` is ``PCA(whiten=True)``. (PCA's randomized solver, for wide data, whitens only
+    nearly; calibration then does the rest.)
 
     Losses have no units. Reconstruction and regression are 1 - R^2 on the training rows,
     classification is the cross-entropy over log(n_classes). The exact objective is in the
@@ -211,8 +214,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     n_components_ : int
     n_iter_ : int
         Number of epochs run.
-    loss_ : float
-        Training loss in the last epoch.
+    loss_ : float or None
+        Training loss in the last epoch; None before the first.
     best_loss_ : float or None
         Least training loss; None with early stopping.
     loss_curve_, task_loss_curve_, regularizer_curve_ : list of shape (n_iter_,)
@@ -264,7 +267,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "task": [StrOptions(set(TASKS)), Task, callable, None],
         "target_mean": ["array-like", None],
         "target_cov": ["array-like", None],
-        "hidden_layer_sizes": ["array-like"],
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "encoder": [torch.nn.Module, callable, None],
         "decoder": [torch.nn.Module, callable, None],
@@ -355,10 +358,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
-        if is_task(self.task, "classification"):
+        if is_task(self._current_task, "classification"):
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags()
-        elif is_task(self.task, "regression"):
+        elif is_task(self._current_task, "regression"):
             tags.estimator_type = "regressor"
             tags.regressor_tags = RegressorTags()
             tags.target_tags.multi_output = True
@@ -366,12 +369,18 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return tags
 
     @property
+    def _current_task(self):
+        """The task that was fitted, or else the one that will be."""
+        return self.task_ if hasattr(self, "net_") else self.task
+
+    @property
     def _needs_y(self):
-        return self._predicts or (isinstance(self.task, Task) and self.task.supervised)
+        task = self._current_task
+        return self._predicts or (isinstance(task, Task) and task.supervised)
 
     @property
     def _predicts(self):
-        return is_task(self.task, "classification") or is_task(self.task, "regression")
+        return is_task(self._current_task, "classification") or is_task(self.task, "regression")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
@@ -439,8 +448,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         classes : array-like of shape (n_classes,), default=None
-            All classes that will occur; by default, and after the first call, those of the
-            first call.
+            All classes that will occur; by default those of the first call's y.
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row is drawn, relative to the others of this call.
 
@@ -457,14 +465,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     @contextmanager
     def _as_it_was_on_failure(self):
         before = self.__dict__.copy()
-        settings = self.net_.settings() if "net_" in before else None
+        checkpoint = self.net_.checkpoint() if "net_" in before else None
         try:
             yield
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
-            if settings is not None:
-                self.net_.apply_settings(settings)
+            if checkpoint is not None:
+                self.net_.restore(checkpoint)
             raise
 
     def _fit(self, X, y, sample_weight):
@@ -477,28 +485,33 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if valid is not None:
             valid_rows = net.resample(self._rows(net, X, y, weight, valid))
         stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
-        self._finish(net, X, weight, held_out=valid)
+        self._finish(net, self._start.standardize(X), weight, held_out=valid)
         return stopped
 
     def _partial_fit(self, X, y, classes, sample_weight):
         first = not hasattr(self, "net_")
+        known = getattr(self, "classes_", [])
+        if not (first or classes is None or np.array_equal(np.unique(classes), known)):
+            raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
         X, y, weight = self._check_rows(X, y, sample_weight, reset=first)
         net = self._initialize(X, y, weight, classes) if first else self._resume()
         rows = self._rows(net, X, y, weight, slice(None))
         # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
         self._train(net, rows, None, 1, n_rows=np.inf)
-        if not hasattr(self, "_reservoir"):
-            self._reservoir = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
-        self._reservoir.add(X, weight)
-        past = self._reservoir
+        past = copy.copy(getattr(self, "_reservoir", None))
+        if past is None:
+            past = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
+        # What is kept of the past is read at each call: half the digits, half the time.
+        past.add(self._start.standardize(X.astype(np.float32)), weight)
+        self._reservoir = past
         calibrate = first or len(past.rows) >= 10 * self.n_components_
         self._finish(net, past.rows, past.weight, calibrate=calibrate)
 
     def _check_rows(self, X, y, sample_weight, *, reset):
         """Validate, and drop the rows of weight zero; equal weights become None."""
         kwargs = {"reset": reset, "dtype": FLOATS, "ensure_min_samples": 2}
-        classifies = is_task(self.task, "classification")
-        ignores_y = self.task is None or is_task(self.task, "reconstruction")
+        classifies = is_task(self._current_task, "classification")
+        ignores_y = self._current_task is None or is_task(self._current_task, "reconstruction")
         if self._needs_y or not (y is None or ignores_y):
             X, y = validate_data(
                 self, X, y, multi_output=not classifies, y_numeric=not classifies, **kwargs
@@ -512,11 +525,12 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if sample_weight is None:
             return X, y, None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        weight = weight / weight.max()
         kept = weight > 0
         X, y, weight = X[kept], None if y is None else y[kept], weight[kept]
         if len(X) < 2:
             raise ValueError(f"sample_weight must be positive for at least 2 samples, got {len(X)}")
-        return X, y, None if (weight == weight[0]).all() else weight
+        return X, y, None if (weight == weight[0]).all() else weight / weight.mean()
 
     def _initialize(self, X, y, weight, classes=None):
         """Resolve the parameters against the data and build the net."""
@@ -543,7 +557,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self._set_target()
         self.regularizer_ = resolve_regularizer(self.regularizer)
         self._set_task(X, y, weight, classes)
-        self.__dict__.pop("_reservoir", None)
+        for stale in ("_reservoir", "noise_variance_", "n_active_components_"):
+            self.__dict__.pop(stale, None)
         self._shapes = self._describe_shapes()
         return self._build_net(*random_state.randint(np.iinfo(np.int32).max, size=2).tolist())
 
@@ -553,6 +568,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _set_task(self, X, y, weight, classes):
         self.task_ = task = resolve_task(self.task)
+        self.__dict__.pop("classes_", None)
         if task is None:
             return
         classifies = isinstance(task, Classification)
@@ -561,8 +577,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             y = y if classes is None else np.asarray(classes)
             if len(labels := np.unique(y)) < 2:
                 raise ValueError(
-                    "y must have at least 2 classes for task='classification', got "
-                    f"1 class: {labels.tolist()}"
+                    "y must have at least 2 classes for task='classification' (or classes name "
+                    f"them for partial_fit), got 1 class: {labels.tolist()}"
                 )
         x = self._start.standardize(X)
         u = x @ self._start.encoder_skip.T
@@ -576,8 +592,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "n_components": self.n_components,
             "hidden_layer_sizes": resolve_hidden_layer_sizes(self.hidden_layer_sizes),
             "activation": self.activation,
+            "encoder": self.encoder,
+            "decoder": self.decoder,
+            "init": self.init,
+            "device": self.device,
+            "net_params": self.net_params,
             "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
             "a stochastic encoder": is_stochastic(self.regularizer_),
+            "a critic of pairs": getattr(self.regularizer_, "joint", None),
         }
 
     def _build_net(self, seed, net_seed):
@@ -592,29 +614,39 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             encoder=self.encoder,
             decoder=self.decoder,
         )
-        reconstructs = is_task(self.task, "reconstruction")
+        reconstructs = is_task(self._current_task, "reconstruction")
         log_var = start.log_var if from_pca else np.zeros(self.n_components_)
         device = resolve_device(self.device)
         with self._isolated(lambda: seed, device):
+            generator = torch.Generator().manual_seed(seed)
             module = architecture.build(
-                torch.Generator().manual_seed(seed),
+                generator,
                 encoder_skip=start.encoder_skip if from_pca else None,
                 decoder_skip=start.decoder_skip if from_pca and reconstructs else None,
                 log_var=log_var if is_stochastic(self.regularizer_) else None,
             )
+            critic = None
+            if isinstance(self.regularizer_, Adversarial):
+                critic = build_critic(
+                    self.regularizer_, self.n_features_in_, self.n_components_, generator
+                )
             return EmbedderNet(
                 module,
                 self._objective(),
+                critic,
                 seed=net_seed,
                 patience=Patience(self.tol, self.n_iter_no_change),
                 lr=self.learning_rate_init,
-                batch_size=max(128, 4 * self.n_components_)
-                if self.batch_size == "auto"
-                else self.batch_size,
+                batch_size=self._resolve_batch_size(),
                 device=device,
                 verbose=self.verbose,
                 **resolve_net_params(self.net_params),
             ).initialize()
+
+    def _resolve_batch_size(self):
+        if self.batch_size == "auto":
+            return max(128, 4 * self.n_components_)
+        return self.batch_size
 
     def _objective(self):
         return Objective(
@@ -638,7 +670,15 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     f"{name} cannot change between fits that resume one another: it was "
                     f"{was[name]!r} and is {now!r}"
                 )
+        task = resolve_task(self.task)
+        if task is not None:
+            fitted = {name: value for name, value in vars(self.task_).items() if name[-1] == "_"}
+            task.__dict__.update(fitted)
+        self.task_ = task
         self.net_.set_objective(self._objective())
+        self.net_.batch_size = self._resolve_batch_size()
+        if self.net_.lr != self.learning_rate_init:
+            self.net_.set_params(lr=self.learning_rate_init)
         self.net_.patience.set_params(tol=self.tol, n_iter_no_change=self.n_iter_no_change)
         return self.net_
 
@@ -648,6 +688,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             and self.decoder is None
             and (self.task_ is None or type(self.task_) in TASKS.values())
             and (self.regularizer_ is None or type(self.regularizer_) in REGULARIZERS.values())
+            and getattr(self.regularizer_, "critic", None) is None
         )
         return nullcontext() if ours else isolated(draw_seed(), device)
 
@@ -657,11 +698,16 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if self.early_stopping is False or (self.early_stopping == "auto" and n < 10):
             return every, None
         n_valid = max(2, round(self.validation_fraction * n))
+        if n - n_valid < 2:
+            raise ValueError(
+                f"early_stopping with validation_fraction={self.validation_fraction} leaves "
+                f"{n - n_valid} of n_samples={n} to train on: at least 2 are needed"
+            )
         stratify = None
         if isinstance(self.task_, Classification):
             codes = self.task_.encode(y)
             counts = np.bincount(codes)
-            if counts[counts > 0].min() > 1 and n_valid >= (counts > 0).sum():
+            if counts[counts > 0].min() > 1 and min(n_valid, n - n_valid) >= (counts > 0).sum():
                 stratify = codes
         train, valid = train_test_split(
             every, test_size=n_valid, random_state=net.draw_seed(), stratify=stratify
@@ -683,12 +729,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"reg_weight={self.reg_weight}, or look for extreme values in X."
             ) from error
 
-    def _finish(self, net, X, weight, held_out=None, calibrate=True):
-        """Fit what follows training, and set the fitted attributes."""
+    def _finish(self, net, x, weight, held_out=None, calibrate=True):
+        """Fit what follows training on standardised rows, and set the fitted attributes."""
         self.net_ = net
-        mean = self._encode(X)[0]
+        mean = np.concatenate([net.encode(rows)[0] for rows in _chunks(x)])
         if is_stochastic(self.regularizer_):
-            self.n_active_components_ = int((mean.var(axis=0) > ACTIVE_VARIANCE).sum())
+            center = np.average(mean, axis=0, weights=weight)
+            variances = np.average((mean - center) ** 2, axis=0, weights=weight)
+            self.n_active_components_ = int((variances > ACTIVE_VARIANCE).sum())
             if self.n_active_components_ == 0:
                 warnings.warn(
                     "posterior collapse: no component of the embedding varies with X. Lower "
@@ -700,22 +748,21 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self._calibration = None
             if self.calibration == "affine":
                 self._calibration = AffineCalibration().fit(mean, weight)
-            if is_task(self.task, "reconstruction"):
+            if is_task(self._current_task, "reconstruction"):
                 index = slice(None) if held_out is None else held_out
                 self.noise_variance_ = self._residual_variance(
-                    X[index], mean[index], None if weight is None else weight[index]
+                    x[index], mean[index], None if weight is None else weight[index]
                 )
         self.n_iter_ = len(net.history)
         self.loss_curve_ = [epoch["loss"] for epoch in net.history]
         self.task_loss_curve_ = [epoch["task_loss"] for epoch in net.history]
         self.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else net.start_loss_
+        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else None
         self.validation_scores_ = net.patience.scores_ or None
-        self.best_loss_ = None if net.patience.scores_ else min([*self.loss_curve_, self.loss_])
+        self.best_loss_ = None if net.patience.scores_ else min(self.loss_curve_, default=None)
 
-    def _residual_variance(self, X, u, weight):
-        x = self._start.standardize(X.astype(np.float64))
-        squares = np.square(x - self._decode(u.astype(np.float64))).sum(axis=1)
+    def _residual_variance(self, x, u, weight):
+        squares = np.square(x - self._decode(u)).sum(axis=1, dtype=np.float64)
         share = np.average(squares, weights=weight) / max(1, x.shape[1] - self.n_components_)
         return float(max(share, NOISE_FLOOR) * self._start.scale**2)
 
@@ -735,7 +782,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         return self._to_user(self._encode(self._check_X(X))[0])
 
-    @available_if(lambda self: is_stochastic(self.regularizer))
+    @available_if(lambda self: is_stochastic(getattr(self, "regularizer_", self.regularizer)))
     def posterior(self, X: ArrayLike) -> Posterior:
         """Return the distribution of the embedding of each row; stochastic encoders only.
 
@@ -747,7 +794,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         Posterior
             ``mean`` (what `transform` returns), ``std``, and ``cov`` where the components are
-            correlated given the row: after calibration, or with a full `target_cov`.
+            correlated given the row: after calibration, or with a full `target_cov`. That is
+            n_samples * n_components^2 numbers.
         """
         mean, log_var = self._encode(self._check_X(X))
         scale = self._target.factor
@@ -760,7 +808,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
         return Posterior(self._to_user(mean), std, cov)
 
-    @available_if(lambda self: is_task(self.task, "reconstruction"))
+    @available_if(lambda self: is_task(self._current_task, "reconstruction"))
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
         """Decode an embedding.
 
@@ -785,7 +833,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
-    @available_if(lambda self: is_task(self.task, "reconstruction"))
+    @available_if(lambda self: is_task(self._current_task, "reconstruction"))
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
         """Draw from the target and decode.
 
@@ -825,7 +873,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         output = self._decode(self._encode(self._check_X(X))[0])
         return cast(Classification | Regression, self.task_).predict(output)
 
-    @available_if(lambda self: is_task(self.task, "classification"))
+    @available_if(lambda self: is_task(self._current_task, "classification"))
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the probability of each class, by the decoder.
 
@@ -860,15 +908,15 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             reg_weight * regularizer. A callable or a task of your own: minus its mean loss.
         """
         check_is_fitted(self)
-        if is_task(self.task, "reconstruction"):
+        if is_task(self._current_task, "reconstruction"):
             rows = self._check_X(X)
             restored = self._start.unstandardize(self._decode(self._encode(rows)[0]))
             return r2_score(
                 rows, restored, sample_weight=sample_weight, multioutput="variance_weighted"
             )
-        if is_task(self.task, "classification"):
+        if is_task(self._current_task, "classification"):
             return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
-        if is_task(self.task, "regression"):
+        if is_task(self._current_task, "regression"):
             return r2_score(y, self.predict(X), sample_weight=sample_weight)
         rows, labels, weight = self._check_rows(X, y, sample_weight, reset=False)
         scored = self.net_.resample(self._rows(self.net_, rows, labels, weight, slice(None)))

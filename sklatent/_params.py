@@ -1,17 +1,44 @@
 """What the estimator's parameters stand for, and what is said of those that stand for nothing."""
 
+import copy
 from collections.abc import Callable, Mapping
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import clone
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+)
 from skorch.callbacks import EarlyStopping
 
 from .regularizers import REGULARIZERS, Regularizer
 from .tasks import TASKS, FunctionTask, Task
 
 REGISTRIES: dict[str, Mapping[str, type]] = {"regularizer": REGULARIZERS, "task": TASKS}
+
+WEIGHT = [Interval(Real, 0, None, closed="left")]
+COUNT = [Interval(Integral, 1, None, closed="left")]
+
+#: What the parameters of the regularizers may be, by their names.
+CONSTRAINTS: dict[str, list] = {
+    "mean_weight": WEIGHT,
+    "cov_weight": WEIGHT,
+    "unbiased": ["boolean"],
+    "n_slices": COUNT,
+    "n_knots": [Interval(Integral, 3, None, closed="left")],
+    "loss": [StrOptions({"wgan-gp", "lsgan", "gan"})],
+    "joint": ["boolean"],
+    "critic": [torch.nn.Module, callable, None],
+    "critic_hidden_layer_sizes": ["array-like"],
+    "n_critic": COUNT,
+    "critic_learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "gradient_penalty": WEIGHT,
+    "kernel": [StrOptions({"imq", "rbf"})],
+}
 
 OWNED_NET_PARAMS = {
     "module": "pass encoder and decoder",
@@ -24,7 +51,16 @@ OWNED_NET_PARAMS = {
     "verbose": "pass verbose to the estimator",
     "warm_start": "pass warm_start to the estimator",
 } | dict.fromkeys(
-    ("iterator_train", "iterator_valid", "dataset", "seed", "patience", "predict_nonlinearity"),
+    (
+        "iterator_train",
+        "iterator_valid",
+        "dataset",
+        "critic",
+        "seed",
+        "patience",
+        "history",
+        "predict_nonlinearity",
+    ),
     "the estimator sets it",
 )
 
@@ -58,9 +94,10 @@ def resolve_regularizer(value: Regularizer | str | None) -> Regularizer | None:
     if value is None:
         return None
     regularizer = REGULARIZERS[value]() if isinstance(value, str) else clone(value)
-    for name, weight in regularizer.get_params().items():
-        if name.endswith("weight") and not weight >= 0:
-            raise ValueError(f"regularizer__{name} must be at least 0, got {weight!r}")
+    name = type(regularizer).__name__
+    constraints = {k: v for k, v in CONSTRAINTS.items() if k in regularizer.get_params()}
+    if type(regularizer) in REGULARIZERS.values():
+        validate_parameter_constraints(constraints, regularizer.get_params(), caller_name=name)
     return regularizer
 
 
@@ -70,6 +107,8 @@ def resolve_task(value: Task | Callable | str | None) -> Task | None:
         return None
     if isinstance(value, str):
         return TASKS[value]()
+    if isinstance(value, type):
+        raise ValueError(f"task must be an instance, got the class: pass {value.__name__}(...)")
     return clone(value) if isinstance(value, Task) else FunctionTask(value)
 
 
@@ -86,20 +125,30 @@ def resolve_device(value: str | torch.device) -> torch.device:
     if value == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cpu")
     try:
-        return torch.device(value)
-    except RuntimeError as error:
-        raise ValueError(f"device must be a torch device or 'auto', got {value!r}") from error
+        torch.empty(1, device=value).item()
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device must be 'auto' or a torch device of this machine, got {value!r}: {error}"
+        ) from error
+    return torch.device(value)
 
 
 def resolve_net_params(value: dict[str, Any] | None) -> dict[str, Any]:
     """Return the further parameters of the skorch net."""
-    params = value or {}
-    if owned := sorted(params.keys() & OWNED_NET_PARAMS.keys()):
-        name = owned[0]
-        raise ValueError(f"net_params must not hold {name!r}: {OWNED_NET_PARAMS[name]}")
-    for callback in params.get("callbacks") or []:
+    params = dict(value or {})
+    for name in params:
+        if (owned := name.split("__")[0]) in OWNED_NET_PARAMS:
+            raise ValueError(f"net_params must not hold {name!r}: {OWNED_NET_PARAMS[owned]}")
+        if name in ("callbacks__loss_curves", "callbacks__patience"):
+            raise ValueError(f"net_params must not hold {name!r}: the estimator sets it")
+    callbacks = params.get("callbacks") or []
+    if not isinstance(callbacks, list):
+        raise ValueError(f"net_params['callbacks'] must be a list, got {callbacks!r}")
+    # Callbacks keep state, which two fits must not share.
+    params["callbacks"] = copy.deepcopy(callbacks)
+    for callback in callbacks:
         callback = callback[1] if isinstance(callback, tuple) else callback
         if EarlyStopping in (callback, type(callback)):
             raise ValueError(

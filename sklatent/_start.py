@@ -72,10 +72,10 @@ class PCAStart:
         mean += correction
         centered -= correction
         share = np.ones(n) if weight is None else weight * (n / weight.sum())
-        total = float(share @ np.einsum("ij,ij->i", centered, centered)) / (n - 1)
-        scale = np.sqrt(total / p)
+        feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
+        scale = np.sqrt(feature_variances.mean())
         # What is left of a constant is the rounding error of its mean.
-        if scale <= 4 * np.finfo(X.dtype).eps * np.abs(mean).max():
+        if (np.sqrt(feature_variances) <= 4 * np.finfo(X.dtype).eps * np.abs(mean)).all():
             raise ValueError("X is constant: an embedding needs features that vary")
         rows = np.divide(centered, scale, out=centered)
         if weight is not None:

@@ -55,7 +55,7 @@ class Target:
         scale = np.sqrt(variances)
         correlation = cov / scale / scale[:, None]
         if not np.allclose(correlation, correlation.T, rtol=0, atol=1e-10):
-            raise ValueError("target_cov must be symmetric")
+            raise ValueError(f"target_cov must be symmetric, got {cov.tolist()}")
         # Correlations do not depend on the components' units, so neither does this check.
         smallest = np.linalg.eigvalsh(correlation)[0]
         if smallest <= k * np.finfo(np.float64).eps:
@@ -77,7 +77,7 @@ class Target:
 
 def _as_floats(name: str, value: ArrayLike) -> NDArray:
     try:
-        array = np.asarray(value, dtype=np.float64)
+        array = np.array(value, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers, got {value!r}") from error
     if not np.isfinite(array).all():

@@ -209,7 +209,9 @@ class Regression(Task):
         y = y.reshape(len(y), -1).astype(np.float64)
         self.mean_ = np.average(y, axis=0, weights=weight)
         scale = np.sqrt(np.average((y - self.mean_) ** 2, axis=0, weights=weight))
-        self.scale_ = np.where(scale > 0, scale, 1.0)
+        # What is left of a constant is the rounding error of its mean.
+        varies = scale > 4 * np.finfo(np.float64).eps * np.abs(self.mean_)
+        self.scale_ = np.where(varies, scale, 1.0)
         self.out_features_ = y.shape[1]
         standard = (y - self.mean_) / self.scale_
         design = np.column_stack([np.ones(len(u)), u])
@@ -221,6 +223,10 @@ class Regression(Task):
 
     def encode(self, y):
         """Return y with mean 0 and variance 1 per output, of shape (n, q)."""
+        if y.shape[1:] != self.shape_:
+            raise ValueError(
+                f"y must have shape {('n_samples', *self.shape_)} as at first, got {y.shape}"
+            )
         return (y.reshape(len(y), -1) - self.mean_) / self.scale_
 
     def loss(self, x, z, output, y):

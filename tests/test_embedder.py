@@ -59,6 +59,41 @@ def test_no_iterations_is_whitened_pca(name, dtype, regularizer):
     assert np.abs(restored - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
+def test_where_pca_whitens_only_nearly_calibration_does_the_rest():
+    X = np.random.default_rng(0).normal(size=(600, 520))
+    pca = PCA(4, whiten=True, random_state=0).fit(X)  # the randomized solver
+    raw = GaussianEmbedder(4, calibration=None, max_iter=0, random_state=0).fit(X)
+    np.testing.assert_allclose(raw.transform(X), pca.transform(X), atol=1e-9)
+    Z = raw.set_params(calibration="affine").fit_transform(X)
+    np.testing.assert_allclose(np.cov(Z.T), np.eye(4), atol=1e-10)
+    assert np.abs(np.cov(pca.transform(X).T) - np.eye(4)).max() > 1e-4
+
+
+def test_the_users_target_is_copied():
+    mean = np.zeros(2)
+    embedder = GaussianEmbedder(2, target_mean=mean, max_iter=0).fit(DATA["wine"])
+    before = embedder.transform(DATA["wine"])
+    mean += 5
+    np.testing.assert_array_equal(embedder.transform(DATA["wine"]), before)
+
+
+def test_a_constant_feature_far_from_zero_is_no_obstacle():
+    X = DATA["wine"].astype(np.float32)
+    far = np.column_stack([np.full(len(X), 1.7e9, dtype=np.float32), X])
+    embedder = GaussianEmbedder(2, max_iter=0)
+    np.testing.assert_allclose(embedder.fit_transform(far), embedder.fit_transform(X), atol=1e-4)
+
+
+def test_a_new_fit_forgets_the_last_task():
+    X, y = load_wine(return_X_y=True)
+    embedder = GaussianEmbedder(2, regularizer="kl", task="classification", max_iter=1).fit(X, y)
+    embedder.set_params(task="reconstruction").fit(X)
+    assert not hasattr(embedder, "classes_")
+    embedder.set_params(task="regression", regularizer="moment").fit(X, y)
+    assert not hasattr(embedder, "noise_variance_")
+    assert not hasattr(embedder, "n_active_components_")
+
+
 def test_share_of_variance_chooses_the_components_of_pca():
     X = DATA["digits"]
     pca = PCA(0.8).fit(X)
@@ -465,10 +500,29 @@ def test_warm_start_goes_on(digits):
     np.testing.assert_array_equal(twice.transform(X), once.transform(X))
     twice.set_params(reg_weight=0).fit(X)
     assert twice.loss_ == twice.task_loss_curve_[-1]
+    still = twice.transform(X)
+    twice.set_params(learning_rate_init=1e-30).fit(X)
+    np.testing.assert_allclose(twice.transform(X), still, atol=1e-6)
+
+
+def test_warm_start_takes_up_a_changed_task():
+    X = DATA["wine"]
+    embedder = GaussianEmbedder(
+        2, task=Distance(0.0), max_iter=1, warm_start=True, early_stopping=False, random_state=0
+    ).fit(X)
+    embedder.set_params(task__point=100.0).fit(X)
+    assert embedder.loss_ > 1e3 * embedder.loss_curve_[0]
 
 
 @pytest.mark.parametrize(
-    "params", [{"n_components": 3}, {"hidden_layer_sizes": (5,)}, {"regularizer": "kl"}]
+    "params",
+    [
+        {"n_components": 3},
+        {"hidden_layer_sizes": (5,)},
+        {"regularizer": "kl"},
+        {"init": "random"},
+        {"net_params": {"optimizer__weight_decay": 1.0}},
+    ],
 )
 def test_warm_start_keeps_its_shapes(params):
     embedder = GaussianEmbedder(2, max_iter=1, warm_start=True).fit(DATA["wine"])

@@ -6,7 +6,8 @@ import torch
 from skorch.callbacks import EarlyStopping
 
 from sklatent import GaussianEmbedder
-from sklatent.regularizers import MomentMatching
+from sklatent.regularizers import MomentMatching, Regularizer
+from sklatent.tasks import Classification
 
 X = np.random.default_rng(0).normal(size=(40, 5))
 Y = np.repeat(["a", "b"], 20)
@@ -45,9 +46,19 @@ def test_rows_that_cannot_be_embedded(rows, message):
         ({"n_components": "2"}, "'n_components' parameter .* Got '2'"),
         ({"regularizer": "moments"}, "'regularizer' parameter .*'moment'.* Got 'moments'"),
         ({"regularizer": MomentMatching}, "'regularizer' parameter .* Got <class"),
-        ({"regularizer": MomentMatching(mean_weight=-1)}, "regularizer__mean_weight .* got -1"),
-        ({"regularizer": MomentMatching(cov_weight=-2)}, "regularizer__cov_weight .* got -2"),
+        (
+            {"regularizer": MomentMatching(mean_weight=-1)},
+            "'mean_weight' parameter of MomentMatching .* Got -1",
+        ),
+        (
+            {"regularizer": MomentMatching(cov_weight=-2)},
+            "'cov_weight' parameter of MomentMatching .* Got -2",
+        ),
         ({"reg_weight": -1}, "'reg_weight' parameter .* Got -1"),
+        ({"task": Classification}, r"task must be an instance.* Classification\(...\)"),
+        ({"net_params": {"module__x": 1}}, "must not hold 'module__x': pass encoder and decoder"),
+        ({"net_params": {"callbacks": "disable"}}, "must be a list, got 'disable'"),
+        ({"decoder": lambda k, p: 1 / 0}, r"decoder\(2, 5\) must return .* division by zero"),
         ({"task": "clustering"}, "'task' parameter .*'classification'.* Got 'clustering'"),
         ({"target_mean": [0.0]}, r"target_mean .*\(2,\), got \(1,\)"),
         ({"target_cov": np.eye(3)}, r"target_cov .*\(2, 2\).* got \(3, 3\)"),
@@ -68,7 +79,10 @@ def test_rows_that_cannot_be_embedded(rows, message):
         ({"n_iter_no_change": 0}, "'n_iter_no_change' parameter .* Got 0"),
         ({"early_stopping": "yes"}, "'early_stopping' parameter .* Got 'yes'"),
         ({"validation_fraction": 1.0}, "'validation_fraction' parameter .* Got 1.0"),
-        ({"device": "abacus"}, "device must be a torch device or 'auto', got 'abacus'"),
+        (
+            {"device": "abacus"},
+            "device must be 'auto' or a torch device of this machine, got 'abacus'",
+        ),
         ({"random_state": "a"}, "'random_state' parameter .* Got 'a'"),
         ({"net_params": {"lr": 1}}, "net_params must not hold 'lr': pass learning_rate_init"),
         ({"net_params": {"callbacks": [EarlyStopping()]}}, "skorch's EarlyStopping"),
@@ -129,9 +143,42 @@ def test_rows_unlike_those_of_fit():
 
 
 def test_a_function_that_returns_the_wrong_thing():
-    for loss in (lambda x, z, output, y: z, lambda x, z, output, y: z.mean()):
-        with pytest.raises(ValueError, match=r"loss of shape \(n,\).* it returned"):
+    losses = [
+        lambda x, z, output, y: z,
+        lambda x, z, output, y: z.mean(),
+        lambda x, z, output, y: (z > 0).all(-1),
+        lambda x, z, output, y: None,
+    ]
+    for loss in losses:
+        with pytest.raises(ValueError, match=r"task must return .* one loss for each sample, got"):
             GaussianEmbedder(2, task=loss).fit(X)
+    with pytest.raises(ValueError, match="does not depend on any weight that can be trained"):
+        GaussianEmbedder(2, task=lambda x, z, output, y: x.sum(-1), regularizer=None).fit(X)
+
+
+class PerRow(Regularizer):
+    def __call__(self, embedding, n_rows=float("inf"), generator=None):
+        return embedding.sample.square().sum(-1)
+
+
+def test_a_regularizer_that_returns_the_wrong_thing():
+    with pytest.raises(ValueError, match=r"regularizer must return .* of shape \(\)"):
+        GaussianEmbedder(2, regularizer=PerRow()).fit(X)
+
+
+def test_too_few_rows_to_set_some_aside():
+    for params, n in (({"validation_fraction": 0.95}, 12), ({"early_stopping": True}, 3)):
+        with pytest.raises(ValueError, match=r"early_stopping with validation_fraction=.* leaves"):
+            GaussianEmbedder(2, **params).fit(X[:n])
+
+
+def test_a_stream_keeps_its_shapes():
+    embedder = GaussianEmbedder(2, task="regression").partial_fit(X, X[:, :2])
+    with pytest.raises(ValueError, match=r"y must have shape \('n_samples', 2\)"):
+        embedder.partial_fit(X, X[:, 0])
+    embedder = GaussianEmbedder(2, task="classification").partial_fit(X, Y)
+    with pytest.raises(ValueError, match="classes must be those of the first call"):
+        embedder.partial_fit(X, Y, classes=["a", "c"])
 
 
 def test_early_stopping_is_not_for_streams():

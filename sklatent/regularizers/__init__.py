@@ -1,9 +1,35 @@
 """How far an embedding is from N(0, I): one class per distance."""
 
+from ._adversarial import Adversarial
 from ._base import Regularizer
+from ._cramer_wold import CramerWold
+from ._energy import EnergyDistance
+from ._epps_pulley import SlicedEppsPulley
 from ._kl import KLDivergence
+from ._mmd import MaximumMeanDiscrepancy
 from ._moment import MomentMatching
+from ._sliced_wasserstein import SlicedWasserstein
 
-REGULARIZERS: dict[str, type[Regularizer]] = {"moment": MomentMatching, "kl": KLDivergence}
+REGULARIZERS: dict[str, type[Regularizer]] = {
+    "adversarial": Adversarial,
+    "cramer_wold": CramerWold,
+    "energy": EnergyDistance,
+    "kl": KLDivergence,
+    "mmd": MaximumMeanDiscrepancy,
+    "moment": MomentMatching,
+    "sliced": SlicedEppsPulley,
+    "sliced_wasserstein": SlicedWasserstein,
+}
 
-__all__ = ["REGULARIZERS", "KLDivergence", "MomentMatching", "Regularizer"]
+__all__ = [
+    "REGULARIZERS",
+    "Adversarial",
+    "CramerWold",
+    "EnergyDistance",
+    "KLDivergence",
+    "MaximumMeanDiscrepancy",
+    "MomentMatching",
+    "Regularizer",
+    "SlicedEppsPulley",
+    "SlicedWasserstein",
+]

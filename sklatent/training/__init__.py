@@ -1,7 +1,7 @@
 """The training engine on skorch; it knows networks, tasks and regularizers, not estimators."""
 
 from .batches import Rows
-from .build import Architecture
+from .build import Architecture, build_critic
 from .callbacks import NonFiniteLossError, Patience
 from .net import EmbedderNet, Objective
 from .randomness import isolated
@@ -13,5 +13,6 @@ __all__ = [
     "Objective",
     "Patience",
     "Rows",
+    "build_critic",
     "isolated",
 ]

@@ -3,13 +3,14 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..networks import MLP, Autoencoder, Decoder, Encoder, Gated
+from ..regularizers import Adversarial
 
 Network = nn.Module | Callable[[int, int | None], nn.Module] | None
 
@@ -80,24 +81,46 @@ class Architecture:
         given = self.encoder if name == "encoder" else self.decoder
         if given is None:
             assert out_features is not None
-            sizes = self.hidden_layer_sizes[:: 1 if name == "encoder" else -1]
             return MLP(
                 in_features,
                 out_features,
-                sizes,
+                self.hidden_layer_sizes[:: 1 if name == "encoder" else -1],
                 self.activation,
                 generator=generator,
                 zero_last=zero_last,
             )
-        if isinstance(given, nn.Module):
-            module = copy.deepcopy(given)
-        else:
-            module = given(in_features, out_features)
-        _check_module(name, module, in_features, out_features)
+        module = own_module(name, given, in_features, out_features)
         return Gated(module, out_features) if gated and out_features is not None else module
 
 
-def _check_module(name: str, module: nn.Module, in_features: int, out_features: int | None) -> None:
+def own_module(
+    name: str, given: nn.Module | Callable, in_features: int, out_features: int | None
+) -> nn.Module:
+    """Return a copy of a user's own network; raise if it does not fit."""
+    module = given
+    if not isinstance(given, nn.Module):
+        try:
+            module = given(in_features, out_features)
+        except Exception as error:
+            raise ValueError(
+                f"{name}({in_features}, {out_features}) must return a torch.nn.Module; it failed "
+                f"with: {error}"
+            ) from error
+    _check_module(name, module, in_features, out_features)
+    return cast(nn.Module, copy.deepcopy(module))
+
+
+def build_critic(
+    regularizer: Adversarial, n_features: int, n_components: int, generator: torch.Generator
+) -> nn.Module:
+    """Make the critic: of embeddings, or of rows beside their embeddings."""
+    width = n_components + (n_features if regularizer.joint else 0)
+    if regularizer.critic is not None:
+        return own_module("critic", regularizer.critic, width, 1)
+    return MLP(width, 1, tuple(regularizer.critic_hidden_layer_sizes), generator=generator)
+
+
+def _check_module(name: str, module: Any, in_features: int, out_features: int | None) -> None:
     """Raise where a user's network does not map rows as it should."""
     if not isinstance(module, nn.Module):
         raise TypeError(

@@ -17,7 +17,8 @@ class NonFiniteLossError(ValueError):
 class LossCurves(Callback):
     """Averages the losses of an epoch's batches and writes them to the history.
 
-    Keys: ``loss``, ``task_loss``, ``regularizer``; means over the rows.
+    Keys: ``loss``, ``task_loss``, ``regularizer``, and ``critic_loss`` where there is a critic;
+    means over the rows.
     """
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -29,18 +30,21 @@ class LossCurves(Callback):
     ) -> None:
         if training:
             n = len(batch[0])
-            self.sums_ = self.sums_ + n * step["losses"]
+            losses = step["losses"]
+            if "critic_loss" in step:
+                losses = torch.cat([losses, step["critic_loss"].view(1)])
+            self.sums_ = self.sums_ + n * losses
             self.n_rows_ += n
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        loss, task, regularizer = (self.sums_ / self.n_rows_).tolist()
-        net.history.record("loss", loss)
-        net.history.record("task_loss", task)
-        net.history.record("regularizer", regularizer)
+        names = ("loss", "task_loss", "regularizer", "critic_loss")
+        losses = dict(zip(names, (self.sums_ / self.n_rows_).tolist(), strict=False))
+        for name, loss in losses.items():
+            net.history.record(name, loss)
         if not torch.isfinite(self.sums_).all():
             raise NonFiniteLossError(
-                f"the training loss became {loss} in epoch {len(net.history)} (task loss "
-                f"{task}, regularizer {regularizer})"
+                f"the training loss became {losses['loss']} in epoch {len(net.history)} "
+                f"({', '.join(f'{name} {loss}' for name, loss in losses.items())})"
             )
 
 

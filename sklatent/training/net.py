@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -11,8 +12,8 @@ from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
 
-from ..networks import Autoencoder, Embedding, linear
-from ..regularizers import Regularizer
+from ..networks import Autoencoder, Decoder, Embedding, linear
+from ..regularizers import Adversarial, Regularizer
 from ..tasks import Task
 from .batches import Batches, Rows, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
@@ -63,13 +64,22 @@ class Objective(nn.Module):
         y: Tensor | None,
         n_rows: float = math.inf,
         generator: torch.Generator | None = None,
+        opinion: Tensor | None = None,
     ) -> Tensor:
-        """Return loss, task loss and regularizer of a batch, stacked: shape (3, ...)."""
+        """Return loss, task loss and regularizer of a batch, stacked: shape (3, ...).
+
+        A critic's opinion, where there is one, stands in the regularizer's place.
+        """
         penalty = task_loss = embedding.mean.new_zeros(embedding.mean.shape[:-2])
         if self.task is not None:
-            task_loss = self.task_losses(x, embedding.sample, output, y).mean(dim=-1)
-        if self.regularizer is not None:
-            penalty = self.regularizer(embedding, n_rows, generator)
+            losses = self.task_losses(x, embedding.sample, output, y)
+            _check_loss("task", losses, embedding.mean.shape[:-1])
+            task_loss = losses.mean(dim=-1)
+        if opinion is not None:
+            penalty = opinion
+        elif self.regularizer is not None:
+            penalty = self.regularizer(embedding, n_rows=n_rows, generator=generator)
+            _check_loss("regularizer", penalty, embedding.mean.shape[:-2])
             if self.regularizer.in_nats and self.task is not None:
                 penalty = penalty / self.task.nats_
         return torch.stack([task_loss + self.reg_weight * penalty, task_loss, penalty])
@@ -80,14 +90,17 @@ class Objective(nn.Module):
         if self.task.standardized:
             return self.task.loss(x, u, output, y)
         z = self.target_mean + linear(u, self.target_factor)
-        losses = self.task.loss(self.mean + self.scale * x, z, output, y)
-        if not isinstance(losses, Tensor) or losses.shape != u.shape[:-1]:
-            got = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
-            raise ValueError(
-                f"task must return a loss of shape (n,), one for each sample; for n = {len(u)} "
-                f"it returned {got}"
-            )
-        return losses
+        return self.task.loss(self.mean + self.scale * x, z, output, y)
+
+
+def _check_loss(name: str, value: Any, shape: torch.Size) -> None:
+    if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
+        return
+    got = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
+    raise ValueError(
+        f"{name} must return a tensor of floats of shape {tuple(shape)}"
+        f"{', one loss for each sample' if name == 'task' else ''}, got {got!r}"
+    )
 
 
 class EmbedderNet(NeuralNet):
@@ -100,6 +113,8 @@ class EmbedderNet(NeuralNet):
     ----------
     module : Autoencoder
     criterion : Objective
+    critic : Module or None
+        The critic of an adversarial regularizer, trained by an optimizer of its own.
     seed : int
         Seed of the order of rows and of a stochastic encoder's draws.
     patience : Patience
@@ -112,6 +127,7 @@ class EmbedderNet(NeuralNet):
         self,
         module: Autoencoder,
         criterion: Objective,
+        critic: nn.Module | None = None,
         *,
         seed: int,
         patience: Patience,
@@ -119,6 +135,7 @@ class EmbedderNet(NeuralNet):
         iterator_valid: type = Batches,
         **kwargs: Any,
     ) -> None:
+        self.critic = critic
         self.seed = seed
         self.patience = patience
         if "optimizer" not in kwargs:
@@ -148,7 +165,7 @@ class EmbedderNet(NeuralNet):
         super().initialize()
         # module_ and criterion_ are these objects; a second reference would be pickled as a
         # second copy and drift from the first.
-        self.module = self.criterion = None
+        self.module = self.criterion = self.critic = None
         return self
 
     def get_split_datasets(
@@ -161,7 +178,70 @@ class EmbedderNet(NeuralNet):
             return self.iterator_train(dataset, self.batch_size, self.generator_)
         return self.iterator_valid(dataset, len(dataset))
 
+    def initialize_module(self) -> "EmbedderNet":
+        super().initialize_module()
+        self.critic_: Any = self.critic
+        return self
+
+    def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
+        # The main optimizer's, and what callbacks are told of; the critic has its own.
+        yield from self.module_.named_parameters()
+
+    def initialize_optimizer(self, triggered_directly: Any = None) -> "EmbedderNet":
+        super().initialize_optimizer()
+        if self.critic_ is not None:
+            rate = self._adversary.critic_learning_rate
+            self.critic_optimizer_ = torch.optim.Adam(
+                self.critic_.parameters(), lr=rate, betas=(0.5, 0.9), fused=True
+            )
+        return self
+
+    def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
+        # Compiled modules have no second derivative, which the gradient penalty takes.
+        return module if name == "critic" else super().torch_compile(module, name)
+
+    def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
+        self.optimizer_.zero_grad()
+
+    def _step_optimizer(self, step_fn: Any) -> None:
+        # The critic's optimizer takes steps of its own.
+        self.optimizer_.step(step_fn)
+
     # Steps
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        if self.critic_ is None:
+            return super().train_step(batch, **fit_params)
+        self._set_training(True)
+        self.critic_.requires_grad_(True)
+        n_steps = self._adversary.n_critic
+        critic_losses = [self._critic_step(batch[0]) for _ in range(n_steps)]
+        self.critic_.requires_grad_(False)
+        step = super().train_step(batch, **fit_params)
+        return step | {"critic_loss": torch.stack(critic_losses).mean()}
+
+    @property
+    def _adversary(self) -> Adversarial:
+        return cast(Adversarial, self.criterion_.regularizer)
+
+    def _critic_step(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            embedding = self.infer(x, generator=self.generator_)[0]
+            prior, encoded = self._pairs(x, embedding.sample, self.generator_)
+        self.critic_optimizer_.zero_grad()
+        loss = self._adversary.critic_loss(self.critic_, prior, encoded, self.generator_).sum()
+        loss.backward()
+        self.critic_optimizer_.step()
+        return loss.detach()
+
+    def _pairs(self, x: Tensor, u: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return what the critic compares: Gaussian draws and embeddings, or pairs with rows."""
+        v = torch.randn(u.shape, generator=generator).to(u)
+        if not self._adversary.joint:
+            return v, u
+        decoder = cast(Decoder, self.uncompiled.decoder)
+        decoded = decoder(v)
+        return torch.cat([decoded, v], dim=-1), torch.cat([x.expand_as(decoded), u], dim=-1)
 
     def infer(self, x: Tensor, **fit_params: Any) -> tuple[Embedding, Tensor | None]:
         return self.module_(x, self._noise(x, **fit_params))
@@ -173,11 +253,6 @@ class EmbedderNet(NeuralNet):
         *models, k = log_var.shape
         return torch.randn((*models, x.shape[-2], k), generator=generator).to(x)
 
-    def _losses(self, rows: tuple[Tensor, Tensor | None], n_rows: float, generator: Any) -> Tensor:
-        x, y = rows
-        embedding, output = self.infer(x, generator=generator)
-        return self.criterion_(x, embedding, output, y, n_rows, generator)
-
     def _set_training(self, training: bool = True) -> None:
         # Walking the modules at every step costs as much as a layer.
         if self.module_.training != training:
@@ -185,8 +260,16 @@ class EmbedderNet(NeuralNet):
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         self._set_training(True)
-        losses = self._losses(batch, self.n_rows_, self.generator_)
+        x, y = batch
+        embedding, output = self.infer(x, generator=self.generator_)
+        opinion = None
+        if self.critic_ is not None:
+            pairs = self._pairs(x, embedding.sample, self.generator_)
+            opinion = self._adversary.encoder_loss(self.critic_, *pairs)
+        losses = self.criterion_(x, embedding, output, y, self.n_rows_, self.generator_, opinion)
         loss = losses[0].sum()
+        if not loss.requires_grad:
+            raise ValueError("the loss does not depend on any weight that can be trained")
         loss.backward()
         return {"loss": loss, "losses": losses.detach()}
 
@@ -200,6 +283,21 @@ class EmbedderNet(NeuralNet):
         if len(self.history) > 1:
             # Nobody reads the batches of past epochs, and there can be millions.
             self.history[-2]["batches"].clear()
+
+    def critic_gap(self, rows: Rows) -> float:
+        """Return how much more the critic likes Gaussian draws than embeddings of rows.
+
+        The difference of the critic's mean outputs, over the standard deviation of its output
+        for the draws.
+        """
+        self._set_training(False)
+        frozen = torch.Generator().manual_seed(self.seed)
+        with torch.no_grad():
+            embedding, _ = self.infer(rows.x, generator=frozen)
+            prior, encoded = (
+                self.critic_(pairs) for pairs in self._pairs(rows.x, embedding.sample, frozen)
+            )
+        return float((prior.mean() - encoded.mean()) / prior.std())
 
     # Training
 
@@ -230,15 +328,6 @@ class EmbedderNet(NeuralNet):
         """Change what training minimises."""
         self.criterion_ = objective.to(self.device)
 
-    def settings(self) -> tuple[Objective, Tensor]:
-        """Return what changes between trainings: the objective and the generator's state."""
-        return self.criterion_, self.generator_.get_state()
-
-    def apply_settings(self, settings: tuple[Objective, Tensor]) -> None:
-        """Go back to `settings` returned before."""
-        self.criterion_ = settings[0]
-        self.generator_.set_state(settings[1])
-
     def train(self, rows: Rows, valid: Rows | None, epochs: int, n_rows: float) -> bool:
         """Train for some epochs; return whether the stopping rule ended it.
 
@@ -253,22 +342,21 @@ class EmbedderNet(NeuralNet):
         n_rows : float
             Number of rows that a regularizer is told batches are drawn from.
         """
-        before = self._checkpoint()
+        before = self.checkpoint()
         self.n_rows_ = n_rows
-        self.start_loss_ = float(self.losses_on(rows)[0]) if epochs == 0 else None
         data = (rows, valid)
         stopped = False
         try:
-            self.notify("on_train_begin", X=data)
+            self.notify("on_train_begin", X=data, y=None)
             try:
                 self.fit_loop(data, epochs=epochs)
             except StopTraining:
                 stopped = True
-            self.notify("on_train_end", X=data)
+            self.notify("on_train_end", X=data, y=None)
             if not all(bool(value.isfinite().all()) for value in self.module_.parameters()):
                 raise NonFiniteLossError("the weights became infinite or not a number")
         except BaseException:
-            self._restore(before)
+            self.restore(before)
             raise
         finally:
             self._set_training(False)
@@ -281,25 +369,32 @@ class EmbedderNet(NeuralNet):
         # The same draws each time, so that the criterion of two epochs can be compared.
         frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            return self._losses((rows.x, rows.y), math.inf, frozen)
+            embedding, output = self.infer(rows.x, generator=frozen)
+            return self.criterion_(rows.x, embedding, output, rows.y, math.inf, frozen)
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the modules' weights."""
         return {name: value.clone() for name, value in self.module_.state_dict().items()}
 
-    def _checkpoint(self) -> tuple[Any, ...]:
+    def _stateful(self) -> list[Any]:
+        critic = [] if self.critic_ is None else [self.critic_, self.critic_optimizer_]
+        return [self.module_, self.optimizer_, *critic]
+
+    def checkpoint(self) -> tuple[Any, ...]:
+        """Return all that training changes."""
         return (
-            self.weights(),
-            copy.deepcopy(self.optimizer_.state_dict()),
+            self.criterion_,
+            [copy.deepcopy(part.state_dict()) for part in self._stateful()],
             self.generator_.get_state(),
             len(self.history),
             len(self.patience.scores_),
         )
 
-    def _restore(self, checkpoint: tuple[Any, ...]) -> None:
-        weights, optimizer, generator, n_epochs, n_scores = checkpoint
-        self.module_.load_state_dict(weights)
-        self.optimizer_.load_state_dict(optimizer)
+    def restore(self, checkpoint: tuple[Any, ...]) -> None:
+        """Go back to a checkpoint."""
+        self.criterion_, states, generator, n_epochs, n_scores = checkpoint
+        for part, state in zip(self._stateful(), states, strict=True):
+            part.load_state_dict(state)
         self.generator_.set_state(generator)
         del self.history[n_epochs:]
         del self.patience.scores_[n_scores:]
@@ -315,7 +410,7 @@ class EmbedderNet(NeuralNet):
         """Return mean and log-variance of standardised rows, computed in their type."""
         module = self._module_for(x.dtype)
         with torch.inference_mode():
-            mean, log_var, _ = module.encoder(self._tensor(x))
+            mean, log_var, _ = module.encoder(_tensor(x, module))
         return mean.cpu().numpy(), None if log_var is None else log_var.cpu().numpy()
 
     def decode(self, u: NDArray) -> NDArray:
@@ -323,16 +418,16 @@ class EmbedderNet(NeuralNet):
         module = self._module_for(u.dtype)
         assert module.decoder is not None
         with torch.inference_mode():
-            return module.decoder(self._tensor(u)).cpu().numpy()
-
-    def _tensor(self, array: NDArray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
+            return module.decoder(_tensor(u, module)).cpu().numpy()
 
     def _module_for(self, dtype: Any) -> Autoencoder:
         if dtype == np.float32:
             return self.uncompiled
         if "double_" not in self.__dict__:
-            self.double_ = [copy.deepcopy(self.uncompiled).double().eval()]
+            module = copy.deepcopy(self.uncompiled)
+            if torch.device(self.device).type == "mps":  # which has no float64
+                module = module.cpu()
+            self.double_ = [module.double().eval()]
         return self.double_[0]
 
     # Copies
@@ -348,3 +443,7 @@ class EmbedderNet(NeuralNet):
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return new
+
+
+def _tensor(array: NDArray, module: nn.Module) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(next(module.parameters()).device)

@@ -1,0 +1,138 @@
+"""Adversarial: a critic learns to tell embeddings from Gaussian draws."""
+
+import math
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..networks import Embedding
+from ._base import Regularizer
+from ._epps_pulley import SlicedEppsPulley
+
+
+class Adversarial(Regularizer):
+    r"""The opinion of a critic that is trained to tell embeddings from Gaussian draws.
+
+    With critic C, draws v ~ N(0, I) and embeddings u = E(x), critic and encoder minimise in
+    turn (Makhzani et al. 2015, adversarial autoencoder)
+
+    - "wgan-gp" (Gulrajani et al. 2017):
+      critic :math:`E\,C(u) - E\,C(v) + \lambda E(|\nabla C(w)| - 1)^2`, w between u and v;
+      encoder :math:`(E\,C(v) - E\,C(u)) / E|v|`: an estimate of the Wasserstein-1 distance over
+      that of a point at the origin;
+    - "lsgan" (Mao et al. 2017): critic :math:`\frac12 E (C(v) - 1)^2 + \frac12 E\,C(u)^2`;
+      encoder :math:`\frac43 E (C(u) - 1)^2 - \frac13`;
+    - "gan" (Goodfellow et al. 2014, non-saturating): critic
+      :math:`E\,\mathrm{sp}(-C(v)) + E\,\mathrm{sp}(C(u))`, sp(a) = log(1 + exp(a)); encoder
+      :math:`E\,\mathrm{sp}(-C(u)) / \log 2 - 1`.
+
+    The encoder's losses are shifted and scaled: zero where the critic is at chance, and for the
+    first two one where the embedding is a point (or the critic certain). There is no closed form
+    for the scale in between; it was set so that ``reg_weight=1`` is a sensible start.
+
+    What a critic thinks means nothing over time. The criterion of early stopping, and this
+    object called by itself, is `SlicedEppsPulley` instead.
+
+    Parameters
+    ----------
+    loss : {"wgan-gp", "lsgan", "gan"}, default="wgan-gp"
+        What critic and encoder minimise.
+    joint : bool, default=False
+        Whether the critic sees pairs, (x, E(x)) against (D(v), v), and encoder and decoder are
+        trained against it: adversarially learned inference (Dumoulin et al. 2017; Donahue et
+        al. 2017). Needs reconstruction as a task.
+    critic : torch.nn.Module or callable, default=None
+        Network in place of the default one, or a function ``(in_features, 1)`` that returns
+        it. Without batch normalisation, which the gradient penalty does not allow.
+    critic_hidden_layer_sizes : tuple of int, default=(128, 128)
+        Widths of the default critic's hidden layers.
+    n_critic : int, default=2
+        Steps of the critic for each step of the encoder.
+    critic_learning_rate : float, default=1e-3
+        Learning rate of the critic's own optimizer (Adam, betas 0.5 and 0.9).
+    gradient_penalty : float, default=10.0
+        lambda.
+
+    Examples
+    --------
+    >>> from sklatent import GaussianEmbedder
+    >>> from sklatent.regularizers import Adversarial
+    >>> embedder = GaussianEmbedder(2, regularizer=Adversarial(loss="lsgan"))
+    """
+
+    def __init__(
+        self,
+        loss: Literal["wgan-gp", "lsgan", "gan"] = "wgan-gp",
+        joint: bool = False,
+        critic: Any = None,
+        critic_hidden_layer_sizes: tuple[int, ...] = (128, 128),
+        n_critic: int = 2,
+        critic_learning_rate: float = 1e-3,
+        gradient_penalty: float = 10.0,
+    ) -> None:
+        self.loss = loss
+        self.joint = joint
+        self.critic = critic
+        self.critic_hidden_layer_sizes = critic_hidden_layer_sizes
+        self.n_critic = n_critic
+        self.critic_learning_rate = critic_learning_rate
+        self.gradient_penalty = gradient_penalty
+
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the sliced Epps-Pulley distance of a batch, per model: (...)."""
+        return SlicedEppsPulley()(embedding, n_rows, generator)
+
+    def critic_loss(
+        self, critic: nn.Module, prior: Tensor, encoded: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Return what the critic minimises.
+
+        Parameters
+        ----------
+        critic : Module
+        prior, encoded : Tensor of shape (..., n, q)
+            Draws and embeddings, or the pairs of joint inference; no gradient goes back.
+        generator : torch.Generator
+            Source of the points between them.
+
+        Returns
+        -------
+        Tensor of shape (...)
+        """
+        real, fake = critic(prior).squeeze(-1), critic(encoded).squeeze(-1)
+        if self.loss == "lsgan":
+            return 0.5 * ((real - 1).square() + fake.square()).mean(dim=-1)
+        if self.loss == "gan":
+            return (F.softplus(-real) + F.softplus(fake)).mean(dim=-1)
+        share = torch.rand((*prior.shape[:-1], 1), generator=generator).to(prior)
+        between = torch.lerp(prior, encoded, share).requires_grad_()
+        (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
+        # A floor under the root: its derivative at zero is infinite.
+        norm = (slope.square().sum(dim=-1) + 1e-12).sqrt()
+        penalty = self.gradient_penalty * (norm - 1).square()
+        return (fake - real + penalty).mean(dim=-1)
+
+    def encoder_loss(self, critic: nn.Module, prior: Tensor, encoded: Tensor) -> Tensor:
+        """Return what the encoder (and in joint inference the decoder) minimises; see above."""
+        fake = critic(encoded).squeeze(-1)
+        real = critic(prior).squeeze(-1) if self.joint or self.loss == "wgan-gp" else None
+        if self.loss == "wgan-gp":
+            assert real is not None
+            return (real - fake).mean(dim=-1) / _mean_norm(prior.shape[-1])
+        if self.loss == "lsgan":
+            losses = [(fake - 1).square()] + ([real.square()] if real is not None else [])
+            return (4 * torch.stack(losses).mean(dim=(0, -1)) - 1) / 3
+        losses = [F.softplus(-fake)] + ([F.softplus(real)] if real is not None else [])
+        return torch.stack(losses).mean(dim=(0, -1)) / math.log(2) - 1
+
+
+def _mean_norm(k: int) -> float:
+    """E|v| for v ~ N(0, I_k)."""
+    return math.sqrt(2) * math.exp(math.lgamma((k + 1) / 2) - math.lgamma(k / 2))

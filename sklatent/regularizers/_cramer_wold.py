@@ -1,0 +1,70 @@
+"""Cramer-Wold distance: a Gaussian kernel along every line at once."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..networks import Embedding
+from ._base import Regularizer
+from ._kernel_distance import kernel_distance
+from ._kummer import kummer
+
+
+class CramerWold(Regularizer):
+    r"""Squared distance of smoothed densities, averaged over all directions exactly.
+
+    Along a unit direction a, smooth the density of the projections a'u and that of N(0, 1) with
+    a Gaussian of variance 1/2, and take their squared L2 distance; the average over all
+    directions has a closed form (Knop et al. 2020). With
+    :math:`\varphi(x) = {}_1F_1(\tfrac12; \tfrac k2; -x)`, the mean of
+    :math:`\exp(-x a_1^2)`, and the unbiased sum over pairs, the penalty is
+
+    .. math::
+        \frac1s\Big[\frac{1}{n(n-1)} \sum_{i \ne j} \varphi\big(\tfrac12 |u_i - u_j|^2\big)
+        - \frac{\sqrt2}{n} \sum_i \varphi\big(\tfrac14 |u_i|^2\big) + \frac{1}{\sqrt3}\Big],
+        \quad s = 1 - \sqrt2 + \frac{1}{\sqrt3} .
+
+    It is zero in expectation for N(0, I), least at unit scale, and can be negative. The unit s
+    makes an embedding collapsed to the origin score 1, for any n and k. A Gaussian of variance v
+    then scores about 0.29 (v - 1)^2 near v = 1, and one whose mean is m about 1.2 |m|^2 / k near
+    m = 0, where `MomentMatching` has (v - 1)^2 and |m|^2 / k.
+
+    Notes
+    -----
+    The variance 1/2 makes it `SlicedEppsPulley` with infinitely many slices and knots: the
+    integral over directions leaves no noise from slicing, at a cost quadratic in the batch size.
+    Silverman's rule, as published, would make the scale and its minimum depend on n. The
+    function 1F1 is evaluated to 1e-8 for every k; the published asymptotic form is off by up to
+    0.2 at k = 2.
+
+    Lines in all directions know one direction only by its share of them: one component alone of
+    variance v, the others being right, scores of order (v - 1)^2 / k^2, and of order
+    (v - 1)^2 / k with `MomentMatching`. For large k a larger ``reg_weight`` makes up for it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.networks import Embedding
+    >>> from sklatent.regularizers import CramerWold
+    >>> u = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    >>> ring = 2**0.5 * u / u.norm(dim=1, keepdim=True)
+    >>> gaussian, ring = (float(CramerWold()(Embedding(v, None, v))) for v in (u, ring))
+    >>> abs(gaussian) < 0.01 < ring
+    True
+    """
+
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the penalty of a batch of shape (..., n, k), n >= 2, per model: (...)."""
+        return kernel_distance(embedding.sample, cramer_wold)
+
+
+def cramer_wold(r: Tensor, variance: float, n_components: int) -> Tensor:
+    """Mean over directions of a unit Gaussian kernel's mean at distance r from N(0, variance I)."""
+    h = 1 + variance
+    return kummer(0.5, n_components / 2, r.square() / (2 * h)) / math.sqrt(h)

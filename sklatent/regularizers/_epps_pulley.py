@@ -1,0 +1,123 @@
+"""Sliced Epps-Pulley: characteristic functions of projections against the Gaussian's."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ..networks import Embedding
+from ._base import Regularizer
+from ._slicing import random_directions
+
+T_MAX = 3.0
+
+
+class _Harmonics(torch.autograd.Function):
+    """Means over rows of cos(j p) and sin(j p), j = 0 ... m - 1, from one sine and cosine.
+
+    The powers of exp(i p) are products; the derivative is a polynomial in exp(i p), by Horner's
+    rule, so that no power is kept.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, m: int) -> Tensor:  # (..., n, S) -> (2, m, ..., S)
+        z = torch.polar(torch.ones_like(p), p)
+        ctx.save_for_backward(z)
+        power = z
+        means = [torch.ones_like(z[..., 0, :])]
+        for j in range(1, m):
+            means.append(power.mean(dim=-2))
+            if j < m - 1:
+                power = power * z
+        ecf = torch.stack(means)
+        return torch.stack([ecf.real, ecf.imag])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (z,) = ctx.saved_tensors
+        # d/dp of sum_j g_j cos(j p) + h_j sin(j p) is the real part of sum_j j (h_j + i g_j) z^j.
+        j = torch.arange(grad.shape[1], dtype=grad.dtype, device=grad.device)
+        j = j.view(-1, *[1] * (grad.ndim - 2))
+        coefficient = (torch.complex(j * grad[1], j * grad[0]) / z.shape[-2]).unsqueeze(-2)
+        total = coefficient[-1] * z
+        for c in coefficient[1:-1].flip(0):
+            total = (total + c).mul_(z)
+        return total.real, None
+
+
+class SlicedEppsPulley(Regularizer):
+    r"""Distance of the characteristic functions of random projections from the Gaussian's.
+
+    For unit directions a, with the empirical characteristic function
+    :math:`\hat\varphi_a(t)` of the projections a'u of a batch of n rows, the penalty is the
+    average over directions of
+
+    .. math::
+        \frac1s \int \Big( \tfrac{n |\hat\varphi_a(t)|^2 - 1}{n - 1}
+        - 2\, \mathrm{Re}\,\hat\varphi_a(t)\, e^{-t^2/2} + e^{-t^2} \Big)\, e^{-t^2/2}\, dt .
+
+    This is the statistic of Epps & Pulley (1983), sliced and used for training as in SIGReg
+    (Balestriero & LeCun 2025), with :math:`|\hat\varphi_a|^2` replaced by its unbiased
+    estimate. It is then zero in expectation for N(0, I) at any n and k, and least at unit scale;
+    as published its minimum is at a variance of 0.938, 0.984, 0.996 for n = 32, 128, 512. It can
+    be negative. There is no factor n, which would tie ``reg_weight`` to the batch size.
+
+    Two embeddings with the same value for every direction have the same distribution, so that
+    only N(0, I) scores zero: this sees clusters and heavy tails that `MomentMatching` does not.
+
+    The integral is the trapezoidal rule on [-3, 3]. All its knots are multiples of one, so that
+    one sine and cosine per row and direction serve for all.
+
+    Parameters
+    ----------
+    n_slices : int, default=128
+        Number of directions, drawn anew for each batch.
+    n_knots : int, default=17
+        Number of knots on [0, 3].
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.networks import Embedding
+    >>> from sklatent.regularizers import SlicedEppsPulley
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> u = torch.randn(1000, 2, generator=generator)
+    >>> gaussian, ring = (
+    ...     float(SlicedEppsPulley()(Embedding(v, None, v), generator=generator))
+    ...     for v in (u, 2**0.5 * u / u.norm(dim=1, keepdim=True))
+    ... )
+    >>> abs(gaussian) < 0.01 < ring
+    True
+    """
+
+    def __init__(self, n_slices: int = 128, n_knots: int = 17) -> None:
+        self.n_slices = n_slices
+        self.n_knots = n_knots
+
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the penalty of a batch of shape (..., n, k), n >= 2, per model: (...)."""
+        u = embedding.sample
+        n, k = u.shape[-2:]
+        step = T_MAX / (self.n_knots - 1)
+        directions = random_directions(k, self.n_slices, generator, like=u)
+        cos, sin = _Harmonics.apply(step * (u @ directions), self.n_knots)
+        t = step * torch.arange(self.n_knots, dtype=u.dtype, device=u.device)
+        phi = torch.exp(-0.5 * t**2)
+        weight = 2 * step * phi  # both signs of t
+        weight[[0, -1]] /= 2
+        phi, weight = (a.view(-1, *[1] * (cos.ndim - 1)) for a in (phi, weight))
+        squared_modulus = (n * (cos.square() + sin.square()) - 1) / (n - 1)
+        distance = (squared_modulus - 2 * cos * phi + phi.square()) * weight
+        return distance.sum(dim=0).mean(dim=-1) / SCALE
+
+
+#: Integral for an embedding collapsed to a point: sqrt(2 pi) (1 - sqrt(2) + 1 / sqrt(3)).
+SCALE = math.sqrt(2 * math.pi) * (1 - math.sqrt(2) + 1 / math.sqrt(3))

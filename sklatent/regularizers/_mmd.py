@@ -1,0 +1,104 @@
+"""Maximum mean discrepancy: kernel means of the batch and of N(0, I)."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..networks import Embedding
+from ._base import Regularizer
+from ._kernel_distance import SmoothedKernel, kernel_distance
+
+
+class MaximumMeanDiscrepancy(Regularizer):
+    r"""Squared distance of the kernel means of the batch and of N(0, I).
+
+    For a kernel K and Y, Y' from N(0, I), the penalty is
+
+    .. math::
+        \frac1s\Big[\frac{1}{n(n-1)} \sum_{i \ne j} K(u_i, u_j)
+        - \frac2n \sum_i E K(u_i, Y) + E K(Y, Y')\Big]
+
+    (Gretton et al. 2012, lemma 6; as in the Wasserstein autoencoder of Tolstikhin et al. 2018,
+    but with the expectations over N(0, I) in closed form, so that nothing is drawn from it).
+    It is zero in expectation for N(0, I), least at unit scale, and can be negative.
+
+    The unit is :math:`s = K(0, 0) - 2 E K(0, Y) + E K(Y, Y')`: an embedding collapsed to the
+    origin scores 1, for any n and k. So scaled, a Gaussian of variance v scores about
+    0.15 (v - 1)^2 near v = 1 ("rbf": 0.3 to 0.6 times, rising with k), and one whose mean is m
+    about 0.6 |m|^2 / k ("rbf": 1.2 to 2.4 times) near m = 0, where `MomentMatching` has
+    (v - 1)^2 and |m|^2 / k.
+
+    Parameters
+    ----------
+    kernel : {"imq", "rbf"}, default="imq"
+        "imq" is the inverse multiquadric C / (C + r^2), summed over C = 2 k times 0.1, 0.2, 0.5,
+        1, 2, 5 and 10, with tails heavy enough to pull far points back. "rbf" is the Gaussian
+        exp(-r^2 / (2k)), which hardly sees points farther than a few sqrt(k).
+
+    Notes
+    -----
+    Distances between rows know a direction only by its share of them: one component alone of
+    variance v, the others being right, scores of order (v - 1)^2 / k^2, and of order
+    (v - 1)^2 / k with `MomentMatching`. For large k a larger ``reg_weight`` makes up for it.
+
+    Cost is quadratic in the batch size.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.networks import Embedding
+    >>> from sklatent.regularizers import MaximumMeanDiscrepancy
+    >>> u = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    >>> ring = 2**0.5 * u / u.norm(dim=1, keepdim=True)
+    >>> gaussian, ring = (float(MaximumMeanDiscrepancy()(Embedding(v, None, v))) for v in (u, ring))
+    >>> abs(gaussian) < 0.01 < ring
+    True
+    """
+
+    def __init__(self, kernel: str = "imq") -> None:
+        self.kernel = kernel
+
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the penalty of a batch of shape (..., n, k), n >= 2, per model: (...)."""
+        return kernel_distance(embedding.sample, KERNELS[self.kernel])
+
+
+def rbf(r: Tensor, variance: float, n_components: int) -> Tensor:
+    """Mean Gaussian kernel of bandwidth k at distance r from N(0, variance I)."""
+    k, h = n_components, n_components + variance
+    return (k / h) ** (k / 2) * torch.exp(r.square() / (-2 * h))
+
+
+def imq(r: Tensor, variance: float, n_components: int) -> Tensor:
+    """Mean inverse multiquadric at distance r from N(0, variance I), summed over scales."""
+    r2, scales = r.square(), [2 * n_components * s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
+    if variance == 0:
+        return sum((c / (c + r2) for c in scales), torch.zeros_like(r))
+    tau, weight = (torch.as_tensor(t).to(r) for t in _exponential_quadrature())
+    value = torch.zeros_like(r)
+    for c in scales:
+        widened = c + 2 * variance * tau
+        shrunk = weight * (c / widened) ** (n_components / 2)
+        value = value + torch.exp(-r2.unsqueeze(-1) * (tau / widened)) @ shrunk
+    return value
+
+
+KERNELS: dict[str, SmoothedKernel] = {"imq": imq, "rbf": rbf}
+
+
+@lru_cache
+def _exponential_quadrature() -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights of the integral over tau > 0 of exp(-tau) f(tau)."""
+    # The double exponential rule (Takahasi & Mori 1974): nodes crowd at 0, where far points and
+    # small scales have their integrand. 40 Gauss-Laguerre nodes miss it by up to 100 %.
+    s, step = np.linspace(-3.4, 4.2, 40, retstep=True)
+    tau = np.exp(s - np.exp(-s))
+    return tau, step * tau * (1 + np.exp(-s)) * np.exp(-tau)

@@ -1,0 +1,97 @@
+"""Sliced Wasserstein distance: sorted projections against those of N(0, I)."""
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.special import log_ndtr, ndtri
+from torch import Tensor
+
+from ..networks import Embedding
+from ._base import Regularizer
+from ._slicing import random_directions
+
+
+class SlicedWasserstein(Regularizer):
+    r"""Squared Wasserstein distance of random projections from N(0, 1).
+
+    For unit directions a, with the projections a'u of the batch in ascending order,
+    :math:`p_{(1)} \le \dots \le p_{(n)}`, and :math:`m_i` the expected order statistics of n
+    draws from N(0, 1), the penalty is the average over directions of
+
+    .. math::
+        \frac1n \sum_i \Big(p_{(i)} - \frac{m_i}{\rho}\Big)^2 - \Big(\frac1\rho - 1\Big),
+        \quad \rho = \frac1n \sum_i m_i^2 .
+
+    This is the distance of Kolouri et al. (2018) with targets from the normal distribution
+    itself rather than from draws. In expectation it is (s - 1)^2 for N(0, s^2 I), at any n and k:
+    zero for N(0, I), least at unit scale, and 1 for an embedding collapsed to the origin without
+    further scaling. With plain quantiles of N(0, 1) for targets the minimum would be at a
+    variance of 0.886, 0.969, 0.992 for n = 32, 128, 512. A mean m costs |m|^2 / k, as with
+    `MomentMatching`; a variance v near 1 costs (v - 1)^2 / 4, there (v - 1)^2.
+
+    Parameters
+    ----------
+    n_slices : int, default=64
+        Number of directions, drawn anew for each batch.
+
+    Notes
+    -----
+    The :math:`m_i` are integrated numerically, once for each n.
+
+    It can be negative: a batch whose projections are more regular than Gaussian draws would be
+    scores below zero. Batches that are all of the data (n rows drawn from n) are best at the
+    targets themselves, of variance :math:`1/\rho`: 1.02 at n = 128.
+
+    Lines in all directions know one direction only by its share of them: one component alone of
+    variance v, the others being right, scores of order (v - 1)^2 / k^2, and of order
+    (v - 1)^2 / k with `MomentMatching`. For large k a larger ``reg_weight`` makes up for it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.networks import Embedding
+    >>> from sklatent.regularizers import SlicedWasserstein
+    >>> generator = torch.Generator().manual_seed(0)
+    >>> u = torch.randn(500, 2, generator=generator)
+    >>> gaussian, ring = (
+    ...     float(SlicedWasserstein()(Embedding(v, None, v), generator=generator))
+    ...     for v in (u, 2**0.5 * u / u.norm(dim=1, keepdim=True))
+    ... )
+    >>> abs(gaussian) < 0.02 < ring
+    True
+    """
+
+    def __init__(self, n_slices: int = 64) -> None:
+        self.n_slices = n_slices
+
+    def __call__(
+        self,
+        embedding: Embedding,
+        n_rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Return the penalty of a batch of shape (..., n, k), n >= 2, per model: (...)."""
+        u = embedding.sample
+        directions = random_directions(u.shape[-1], self.n_slices, generator, like=u)
+        projections = (u @ directions).mT.sort(dim=-1).values  # (..., slices, n)
+        m = normal_order_statistics(u.shape[-2])
+        spread = np.mean(m**2)
+        quantiles = torch.as_tensor(m / spread).to(u)
+        return (projections - quantiles).square().mean(dim=(-2, -1)) - (1 / spread - 1)
+
+
+@lru_cache
+def normal_order_statistics(n: int) -> np.ndarray:
+    """Integrate the expected order statistics of n draws from N(0, 1), ascending."""
+    # Trapezoids around Blom's approximation, in units of the statistic's standard deviation:
+    # an even grid is spectrally accurate for these bell-shaped densities.
+    rank = np.arange(1, n + 1)[:, None]
+    p = (rank - 0.375) / (n + 0.25)
+    centre = ndtri(p)
+    width = np.sqrt(2 * np.pi * p * (1 - p) / n) * np.exp(centre**2 / 2)
+    x = centre + width * np.linspace(-16, 16, 129)  # (n, nodes)
+    log_density = (rank - 1) * log_ndtr(x) + (n - rank) * log_ndtr(-x) - x**2 / 2
+    density = np.exp(log_density - log_density.max(axis=1, keepdims=True))
+    return (density * x).sum(axis=1) / density.sum(axis=1)
