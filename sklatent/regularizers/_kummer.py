@@ -60,9 +60,8 @@ def _coefficients(a: float, b: float) -> list[float]:
     y = chebyshev.chebpts1(64)
     w = (1 + y) / 2
     x = (b + 8) * (1 / w - 1)
-    if a < 0:  # scipy may overflow; a sum of positive terms instead (DLMF 13.3.4)
-        value = hyp1f1(a + 1, b, -x) + x / b * hyp1f1(a + 1, b + 1, -x)
-    else:
-        value = hyp1f1(a, b, -x)
+    # For negative a scipy may overflow; DLMF 13.3.4 is a sum of positive terms.
+    rising = hyp1f1(a + 1, b, -x) + x / b * hyp1f1(a + 1, b + 1, -x)
+    value = rising if a < 0 else hyp1f1(a, b, -x)
     series = chebyshev.chebtrim(chebyshev.chebfit(y, value / w**a, len(y) - 1), 1e-9)
     return chebyshev.cheb2poly(series)[::-1].tolist()

@@ -15,12 +15,10 @@ def reference(a, b):
     return hyp1f1(a, b, -X)
 
 
-@pytest.mark.parametrize("a", [-0.5, 0.5, 1.5])
+@pytest.mark.parametrize("a", [-0.5, 0.5])
 @pytest.mark.parametrize("b", [0.5, 1, 1.5, 2, 4, 32, 500])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 2e-9), (torch.float32, 1e-6)])
 def test_values_are_those_of_scipy(a, b, dtype, tolerance):
-    if a > b:
-        pytest.skip("changes its sign; the derivative of no kernel")
     size = (1 + X / (b + 8)) ** -a
     value = kummer(a, b, torch.from_numpy(X).to(dtype)).double().numpy()
     assert np.max(np.abs(value - reference(a, b)) / size) < tolerance
