@@ -1,0 +1,6 @@
+"""Invertible maps fitted after training that bring the training embedding to N(0, I)."""
+
+from ._affine import AffineCalibration
+from ._gaussianization import Gaussianization
+
+__all__ = ["AffineCalibration", "Gaussianization"]

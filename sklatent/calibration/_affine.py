@@ -1,0 +1,70 @@
+"""The affine map that gives the training embedding mean zero and covariance one."""
+
+import warnings
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Variance below which a direction of the embedding counts as collapsed.
+VARIANCE_FLOOR = 1e-6
+
+
+class AffineCalibration:
+    r"""The affine map that makes an embedding's mean zero and its covariance the identity.
+
+    .. math:: u \mapsto S^{-1/2} (u - m)
+
+    with the mean m and the covariance S (divisor n - 1) of the training embedding. Of all
+    matrices that whiten, the symmetric root changes the embedding least (Kessy, Lewin &
+    Strimmer 2018): signs and order of the components survive.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (k,)
+    root_ : ndarray of shape (k, k)
+        S^(1/2), its eigenvalues floored.
+    inverse_root_ : ndarray of shape (k, k)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklatent.calibration import AffineCalibration
+    >>> u = np.random.default_rng(0).exponential(size=(100, 2))
+    >>> z = AffineCalibration().fit(u).transform(u)
+    >>> bool(np.allclose(np.cov(z.T), np.eye(2)))
+    True
+    """
+
+    def fit(self, u: NDArray, weight: NDArray | None = None) -> Self:
+        """Learn the map from rows u of shape (n, k).
+
+        Directions with a variance below 1e-6 are treated as if they had that variance, with a
+        warning: to stretch them to one would show rounding errors.
+        """
+        n = len(u)
+        u = u.astype(np.float64)
+        self.mean_ = np.average(u, axis=0, weights=weight)
+        centered = u - self.mean_
+        share = 1.0 if weight is None else (weight * (n / weight.sum()))[:, None]
+        variances, axes = np.linalg.eigh((share * centered).T @ centered / (n - 1))
+        if collapsed := int((variances < VARIANCE_FLOOR).sum()):
+            warnings.warn(
+                f"{collapsed} of {u.shape[1]} directions of the embedding have collapsed "
+                f"(variance below {VARIANCE_FLOOR:g}); the calibrated embedding has no variance "
+                "there either. Lower n_components or reg_weight.",
+                UserWarning,
+                stacklevel=2,
+            )
+        scales = np.sqrt(np.maximum(variances, VARIANCE_FLOOR))
+        self.root_ = (axes * scales) @ axes.T
+        self.inverse_root_ = (axes / scales) @ axes.T
+        return self
+
+    def transform(self, u: NDArray) -> NDArray:
+        """Return the calibrated rows, in the type of u."""
+        return ((u - self.mean_) @ self.inverse_root_).astype(u.dtype, copy=False)
+
+    def inverse_transform(self, u: NDArray) -> NDArray:
+        """Undo `transform`."""
+        return (u @ self.root_ + self.mean_).astype(u.dtype, copy=False)

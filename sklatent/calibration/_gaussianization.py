@@ -1,0 +1,279 @@
+"""The map that makes an embedding look Gaussian in every direction."""
+
+from typing import NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr
+from scipy.special import ndtr, ndtri
+from scipy.stats import chi2
+
+from ._affine import AffineCalibration
+from ._splines import KNOTS, Splines
+
+#: Knots and weights of the Epps-Pulley integral over t, by the trapezoidal rule on [-3, 3].
+FREQUENCIES = np.linspace(0, 3, 17)
+EPPS_PULLEY = np.exp(-(FREQUENCIES**2) / 2) * np.r_[1, np.full(15, 2), 1] * 3 / 16
+NORMAL_CF = np.exp(-(FREQUENCIES**2) / 2)
+
+#: Projections are seen through histograms: 1/32 is far below any bandwidth.
+BINS = np.linspace(-8, 8, 513)
+BIN_CF = np.exp(1j * np.outer(FREQUENCIES, BINS))
+
+MAX_ROUNDS = 64
+DIRECTIONS = 128  # looked at in each round
+ASCENT_STEPS = 8  # from the best of them
+SEARCH_ROWS = 16384  # that they are looked at on
+LEVEL = 0.05  # of the test that no direction of a round is non-Gaussian
+BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
+PATIENCE = 8  # rounds in which the mean statistic must fall by a tenth
+EXTREMES = 2  # rows beyond the range on which a marginal map is estimated, on either side
+
+
+def _bin(p: NDArray) -> NDArray:
+    """Index of the bin nearest to each element."""
+    nearest = np.rint((np.clip(p, BINS[0], BINS[-1]) - BINS[0]) / (BINS[1] - BINS[0]))
+    return nearest.astype(np.intp)
+
+
+def _histogram(p: NDArray, weight: NDArray | None) -> NDArray:
+    """Share of the rows of p, (n, m), in each bin: (bins, m)."""
+    n, m = p.shape
+    index = _bin(p) * m + np.arange(m)
+    weights = None if weight is None else np.repeat(weight / weight.sum(), m)
+    counts = np.bincount(index.ravel(), weights, len(BINS) * m).reshape(len(BINS), m)
+    return counts / n if weight is None else counts
+
+
+def _epps_pulley(histogram: NDArray) -> NDArray:
+    """Weighted squared distance of each column's characteristic function from N(0, 1)'s."""
+    return EPPS_PULLEY @ np.abs(BIN_CF @ histogram - NORMAL_CF[:, None]) ** 2
+
+
+def _influence(p: NDArray, histogram: NDArray) -> NDArray:
+    """Return the derivative of each column's statistic along its elements, times n."""
+    error = BIN_CF @ histogram - NORMAL_CF[:, None]
+    table = -2 * (BIN_CF.T @ ((EPPS_PULLEY * FREQUENCIES)[:, None] * np.conj(error))).imag
+    return np.take_along_axis(table, _bin(p), axis=0)
+
+
+def _null_eigenvalues() -> NDArray:
+    """Eigenvalues of n times the statistic's limit law, a sum of scaled chi-squares.
+
+    That is for rows that are Gaussian, and standardised: what the mean and the variance
+    explain is taken out of the covariance of the empirical characteristic function.
+    """
+    t, s = FREQUENCIES[:, None], FREQUENCIES
+    near, far = np.exp(-((t - s) ** 2) / 2), np.exp(-((t + s) ** 2) / 2)
+    scale = np.sqrt(EPPS_PULLEY[:, None] * EPPS_PULLEY)
+    product = np.outer(NORMAL_CF, NORMAL_CF)
+    real = (near + far) / 2 - product * (1 + (t * s) ** 2 / 2)
+    imaginary = (near - far) / 2 - product * t * s
+    values = np.concatenate([np.linalg.eigvalsh(scale * part) for part in (real, imaginary)])
+    return np.sort(values[values > 1e-10])[::-1]
+
+
+NULL_EIGENVALUES = _null_eigenvalues()
+NULL_MEAN = NULL_EIGENVALUES.sum()
+#: Exceeded by the largest of all directions' statistics with probability LEVEL or less
+#: (Bonferroni; the tail of the limit law after Zolotarev 1961).
+CRITICAL = NULL_EIGENVALUES[0] * chi2.isf(
+    LEVEL / DIRECTIONS * np.sqrt(np.prod(1 - NULL_EIGENVALUES[1:] / NULL_EIGENVALUES[0])), 1
+)
+
+
+def _gaussianizing(histogram: NDArray, n: float, strength: NDArray) -> Splines:
+    """Return splines from the identity (strength 0) to each column's map to N(0, 1) (1)."""
+    h = BANDWIDTH * n**-0.2
+    share = np.cumsum(histogram, axis=0)
+    low = np.minimum(BINS[(share >= EXTREMES / n).argmax(axis=0)], -1)
+    high = np.maximum(BINS[(share >= 1 - EXTREMES / n).argmax(axis=0)], 1)
+    x = np.clip(KNOTS[:, None], low, high)
+    distance = (x[:, None] - BINS[:, None]) / h  # (knots, bins, k)
+    cdf = np.einsum("ibj,bj->ij", ndtr(distance), histogram)
+    bumps = np.einsum("ibj,bj->ij", np.exp(-np.square(distance) / 2), histogram)
+    scale = np.sqrt(1 + h * h)
+    quantile = ndtri(np.clip(cdf, 1e-12, 1 - 1e-12))
+    values = scale * quantile
+    slopes = scale / h * bumps / np.exp(-(quantile**2) / 2)
+    # Outside [low, high] the map is a shift: there is no evidence for more.
+    values += KNOTS[:, None] - x
+    slopes = np.where(x == KNOTS[:, None], slopes, 1.0)
+    slopes[[0, -1]] = 1.0
+    return Splines(
+        KNOTS[:, None] + strength * (values - KNOTS[:, None]), 1 + strength * (slopes - 1)
+    )
+
+
+def _ascend(u: NDArray, weight: NDArray | None, rotation: NDArray) -> NDArray:
+    """Turn the axes to where the sum of their statistics is larger, by projected gradients."""
+    share = np.full(len(u), 1 / len(u)) if weight is None else weight / weight.sum()
+    step, best = 0.3, -np.inf
+    candidate = rotation
+    for _ in range(ASCENT_STEPS + 1):
+        p = u @ candidate
+        histogram = _histogram(p, weight)
+        if (total := _epps_pulley(histogram).sum()) > best:
+            rotation, best, step = candidate, total, 1.2 * step
+            slope = (u * share[:, None]).T @ _influence(p, histogram)
+            inner = rotation.T @ slope
+            gradient = slope - rotation @ (inner + inner.T) / 2  # along the orthogonal group
+            gradient /= np.linalg.norm(gradient, axis=0).max() + 1e-300
+        else:
+            step /= 2
+        left, _, right = np.linalg.svd(rotation + step * gradient)
+        candidate = left @ right
+    return rotation
+
+
+def _effective(n: int, weight: NDArray | None) -> float:
+    """Return Kish's effective number of rows."""
+    return n if weight is None else weight.sum() ** 2 / np.square(weight).sum()
+
+
+class _Round(NamedTuple):
+    """Whiten, rotate, bend each coordinate, rotate back."""
+
+    affine: AffineCalibration
+    rotation: NDArray
+    splines: Splines
+
+    def transform(self, u: NDArray) -> NDArray:
+        return self.splines(self.affine.transform(u) @ self.rotation) @ self.rotation.T
+
+    def inverse_transform(self, u: NDArray) -> NDArray:
+        bent = self.splines.inverse(u @ self.rotation)
+        return self.affine.inverse_transform(bent @ self.rotation.T)
+
+
+class Gaussianization:
+    r"""An invertible map that makes an embedding look like N(0, I) in every direction.
+
+    .. math:: u \mapsto A \circ T_R \circ \dots \circ T_1(u), \qquad
+        T_r(u) = Q_r\, t_r(Q_r^T A_r(u)),
+
+    with affine maps A, A_r (`AffineCalibration`), rotations Q_r, and increasing functions t_r of
+    one coordinate each (Chen & Gopinath 2000; Laparra et al. 2011). A rotation starts from the
+    most non-Gaussian of 128 random directions and climbs to where its axes' Epps-Pulley
+    statistics (Epps & Pulley 1983) are larger; it is undone after bending, so that the
+    components keep their meaning. A coordinate is bent by
+
+    .. math:: x \mapsto x + \lambda \big(\sqrt{1 + h^2}\, \Phi^{-1}(F_h(x)) - x\big),
+
+    F_h the distribution function of the training rows plus Gaussian noise of standard deviation
+    :math:`h = 2.5\, n^{-1/5}`: smooth, and whatever h, the identity where the rows are Gaussian.
+    With :math:`\lambda = 1 - E_0 / S`, S the statistic and E_0 its expectation for Gaussian rows,
+    weak evidence bends little. The rounds end when none of 128 fresh directions has a statistic
+    that the largest of so many would not reach by chance, when they no longer pay, or after 64.
+    So an embedding that is Gaussian, or has few rows, gets the affine map alone.
+
+    Beyond the training rows the map is linear along each coordinate. It is exactly invertible.
+
+    Parameters
+    ----------
+    random_state : int or numpy.random.Generator, default=0
+        Determines the directions looked at.
+
+    Attributes
+    ----------
+    n_rounds_ : int
+
+    References
+    ----------
+    - Chen & Gopinath (2000), Gaussianization. NeurIPS 13.
+    - Epps & Pulley (1983), A test for normality based on the empirical characteristic function.
+      Biometrika 70.
+    - Gregory & Delbourgo (1982), Piecewise rational quadratic interpolation to monotonic data.
+      IMA Journal of Numerical Analysis 2.
+    - Laparra, Camps-Valls & Malo (2011), Iterative Gaussianization: from ICA to random
+      rotations. IEEE Transactions on Neural Networks 22.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklatent.calibration import Gaussianization
+    >>> rng = np.random.default_rng(0)
+    >>> angle = rng.uniform(0, 2 * np.pi, size=1000)
+    >>> ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    >>> ring *= rng.normal(1, 0.1, size=(1000, 1))
+    >>> gaussianization = Gaussianization().fit(ring)
+    >>> z = gaussianization.transform(ring)
+    >>> bool(np.allclose(np.cov(z.T), np.eye(2)))
+    True
+    >>> bool(np.allclose(gaussianization.inverse_transform(z), ring))
+    True
+    """
+
+    def __init__(self, random_state: int | np.random.Generator = 0) -> None:
+        self.random_state = random_state
+
+    def fit(self, u: NDArray, weight: NDArray | None = None) -> Self:
+        """Learn the map from rows u of shape (n, k).
+
+        Directions in which the rows have collapsed get the affine map alone, with its warning.
+        """
+        rng = np.random.default_rng(self.random_state)
+        self._first = AffineCalibration().fit(u, weight)
+        u = self._first.transform(u.astype(np.float64))
+        variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(u.T, aweights=weight)))
+        alive = variances > 0.5  # of those that have not collapsed it is 1
+        self._axes = np.eye(len(axes)) if alive.all() else axes[:, alive]
+        self._rounds: list[_Round] = []
+        self._last = AffineCalibration()
+        if alive.any():
+            u = u @ self._axes
+            means: list[float] = []
+            while layer := self._next_round(u, weight, rng, means):
+                u = layer.transform(u)
+                self._rounds.append(layer)
+            self._last.fit(u, weight)
+        self.n_rounds_ = len(self._rounds)
+        return self
+
+    @staticmethod
+    def _next_round(u, weight, rng, means):
+        """Return a round, or None where it is not called for; note the mean statistic."""
+        affine = AffineCalibration().fit(u, weight)
+        white = affine.transform(u)
+        rows = slice(None)
+        if len(u) > SEARCH_ROWS:
+            rows = rng.choice(len(u), SEARCH_ROWS, replace=False)
+        some, some_weight = white[rows], None if weight is None else weight[rows]
+        directions = rng.standard_normal((u.shape[1], DIRECTIONS))
+        directions /= np.linalg.norm(directions, axis=0)
+        statistic = _epps_pulley(_histogram(some @ directions, some_weight))
+        statistic *= _effective(len(some), some_weight)
+        means.append(statistic.mean())
+        pays = len(means) <= PATIENCE or means[-1] < 0.9 * means[-1 - PATIENCE]
+        if statistic.max() <= CRITICAL or not pays or len(means) > MAX_ROUNDS:
+            return None
+        # Pivoting takes the direction with the largest statistic, then the one that has the
+        # largest left in what the first leaves free, and so on.
+        rotation = qr(directions * statistic, mode="economic", pivoting=True)[0]
+        rotation = _ascend(some, some_weight, rotation)
+        histogram = _histogram(white @ rotation, weight)
+        n = _effective(len(u), weight)
+        statistic = n * _epps_pulley(histogram)
+        strength = np.where(statistic > CRITICAL, 1 - NULL_MEAN / statistic, 0.0)
+        return _Round(affine, rotation, _gaussianizing(histogram, n, strength))
+
+    def transform(self, u: NDArray) -> NDArray:
+        """Return the Gaussianized rows, in the type of u."""
+        z = self._first.transform(u.astype(np.float64))
+        if self._axes.size:
+            bent = flat = z @ self._axes
+            for layer in self._rounds:
+                bent = layer.transform(bent)
+            z = z + (self._last.transform(bent) - flat) @ self._axes.T
+        return z.astype(u.dtype, copy=False)
+
+    def inverse_transform(self, u: NDArray) -> NDArray:
+        """Undo `transform`."""
+        z = u.astype(np.float64)
+        if self._axes.size:
+            bent = z @ self._axes
+            flat = self._last.inverse_transform(bent)
+            for layer in reversed(self._rounds):
+                flat = layer.inverse_transform(flat)
+            z = z + (flat - bent) @ self._axes.T
+        return self._first.inverse_transform(z).astype(u.dtype, copy=False)
