@@ -23,12 +23,11 @@ class CramerWold(Regularizer):
     .. math::
         \frac1s\Big[\frac{1}{n(n-1)} \sum_{i \ne j} \varphi\big(\tfrac12 |u_i - u_j|^2\big)
         - \frac{\sqrt2}{n} \sum_i \varphi\big(\tfrac14 |u_i|^2\big) + \frac{1}{\sqrt3}\Big],
-        \quad s = 1 - \sqrt2 + \frac{1}{\sqrt3} .
+        \quad s = \frac{1}{4 \sqrt3\, (k + 2)} .
 
-    It is zero in expectation for N(0, I), least at unit scale, and can be negative. The unit s
-    makes an embedding collapsed to the origin score 1, for any n and k. A Gaussian of variance v
-    then scores about 0.29 (v - 1)^2 near v = 1, and one whose mean is m about 1.2 |m|^2 / k near
-    m = 0, where `MomentMatching` has (v - 1)^2 and |m|^2 / k.
+    It is zero in expectation for N(0, I), least at unit scale, and can be negative. In the
+    unit s, one component of variance v scores (v - 1)^2 / k near N(0, I), as with
+    `MomentMatching`.
 
     Notes
     -----
@@ -38,9 +37,9 @@ class CramerWold(Regularizer):
     function 1F1 is evaluated to 1e-8 for every k; the published asymptotic form is off by up to
     0.2 at k = 2.
 
-    Lines in all directions know one direction only by its share of them: one component alone of
-    variance v, the others being right, scores of order (v - 1)^2 / k^2, and of order
-    (v - 1)^2 / k with `MomentMatching`. For large k a larger ``reg_weight`` makes up for it.
+    Lines in all directions know one direction only by its share of them. On the scale where a
+    single component counts as with `MomentMatching`, what all components have in common, such
+    as their scale, counts (k + 2)/3 times as much as there.
 
     Examples
     --------

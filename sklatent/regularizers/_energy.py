@@ -20,23 +20,22 @@ class EnergyDistance(Regularizer):
         \frac1s\Big[\frac{2 \sqrt2 c}{n} \sum_i
         {}_1F_1\big(-\tfrac12; \tfrac k2; -\tfrac12 |u_i|^2\big)
         - 2 c - \frac{1}{n(n-1)} \sum_{i \ne j} |u_i - u_j|\Big],
-        \quad s = 2 c (\sqrt2 - 1),
+        \quad s = \frac{3 c}{8 (k + 2)},
 
     that is 2 E|u - Y| - E|Y - Y'| - E|u - u'| for Y, Y' from N(0, I) (Szekely & Rizzo 2013),
     the second and in part the first expectation in closed form, the third by the unbiased sum
     over pairs. It is zero in expectation for N(0, I), least at unit scale, and can be negative.
 
-    The unit s makes an embedding collapsed to the origin score 1, for any n and k. A Gaussian of
-    variance v then scores about 0.15 (v - 1)^2 near v = 1, and one whose mean is m about
-    1.2 |m|^2 / k near m = 0, where `MomentMatching` has (v - 1)^2 and |m|^2 / k.
+    In the unit s, one component of variance v scores (v - 1)^2 / k near N(0, I), as with
+    `MomentMatching`.
 
     Notes
     -----
     It has no bandwidth, and far points feel a pull that does not fade with distance.
 
-    Distances between rows know a direction only by its share of them: one component alone of
-    variance v, the others being right, scores of order (v - 1)^2 / k^2, and of order
-    (v - 1)^2 / k with `MomentMatching`. For large k a larger ``reg_weight`` makes up for it.
+    Distances between rows know a direction only by its share of them. On the scale where a
+    single component counts as with `MomentMatching`, what all components have in common, such
+    as their scale, counts (k + 2)/3 times as much as there.
 
     Cost is quadratic in the batch size.
 

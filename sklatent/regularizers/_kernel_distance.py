@@ -6,6 +6,8 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ._slicing import sliced_scale
+
 # (distances r, variance v, n_components k) -> E K(|x - sqrt(v) Y|), |x| = r, Y ~ N(0, I_k).
 SmoothedKernel = Callable[[Tensor, float, int], Tensor]
 
@@ -18,9 +20,11 @@ def kernel_distance(u: Tensor, kernel: SmoothedKernel) -> Tensor:
     .. math::
         \frac1s\Big[\frac{2}{n(n-1)} \sum_{i<j} K_0(|u_i - u_j|)
         - \frac2n \sum_i K_1(|u_i|) + K_2(0)\Big],
-        \quad s = K_0(0) - 2 K_1(0) + K_2(0),
+        \quad s = \frac{3}{k+2} \frac{\partial^2 K_v(0)}{\partial v^2}\Big|_{v=2},
 
-    so that nothing is drawn from N(0, I), and that a batch collapsed to the origin scores 1.
+    so that nothing is drawn from N(0, I). A Gaussian of variance v has the expectation
+    :math:`(K_{2v}(0) - 2 K_{1+v}(0) + K_2(0))/s`, whose curvature at v = 1 the derivative is;
+    s makes one component of variance v, the others being right, score (v - 1)^2 / k near v = 1.
 
     Parameters
     ----------
@@ -36,8 +40,8 @@ def kernel_distance(u: Tensor, kernel: SmoothedKernel) -> Tensor:
     k = u.shape[-1]
     within = kernel(_pair_distances(u), 0.0, k).mean(-1)
     across = kernel(torch.linalg.vector_norm(u, dim=-1), 1.0, k).mean(-1)
-    point, point_to_target, target = (_at_origin(kernel, v, k) for v in (0.0, 1.0, 2.0))
-    return (within - 2 * across + target) / (point - 2 * point_to_target + target)
+    target, scale = _constants(kernel, k)
+    return (within - 2 * across + target) / scale
 
 
 def _pair_distances(u: Tensor) -> Tensor:
@@ -49,5 +53,8 @@ def _pair_distances(u: Tensor) -> Tensor:
 
 
 @lru_cache
-def _at_origin(kernel: SmoothedKernel, variance: float, n_components: int) -> float:
-    return kernel(torch.zeros((), dtype=torch.float64), variance, n_components).item()
+def _constants(kernel: SmoothedKernel, n_components: int) -> tuple[float, float]:
+    """Return K_2(0) and s."""
+    origin, h = torch.zeros((), dtype=torch.float64), 1e-3
+    low, target, high = (kernel(origin, v, n_components).item() for v in (2 - h, 2.0, 2 + h))
+    return target, sliced_scale((high - 2 * target + low) / h**2, n_components)

@@ -25,11 +25,9 @@ class MaximumMeanDiscrepancy(Regularizer):
     but with the expectations over N(0, I) in closed form, so that nothing is drawn from it).
     It is zero in expectation for N(0, I), least at unit scale, and can be negative.
 
-    The unit is :math:`s = K(0, 0) - 2 E K(0, Y) + E K(Y, Y')`: an embedding collapsed to the
-    origin scores 1, for any n and k. So scaled, a Gaussian of variance v scores about
-    0.15 (v - 1)^2 near v = 1 ("rbf": 0.3 to 0.6 times, rising with k), and one whose mean is m
-    about 0.6 |m|^2 / k ("rbf": 1.2 to 2.4 times) near m = 0, where `MomentMatching` has
-    (v - 1)^2 and |m|^2 / k.
+    The unit is :math:`s = \frac{3}{k+2} \frac{d^2}{dv^2} E K(0, \sqrt{v} Y)` at v = 2, for
+    "rbf" :math:`\frac34 k^{-1} (1 + 2/k)^{-k/2-2}`: near N(0, I), one component of variance v
+    scores (v - 1)^2 / k, as with `MomentMatching`.
 
     Parameters
     ----------
@@ -40,9 +38,9 @@ class MaximumMeanDiscrepancy(Regularizer):
 
     Notes
     -----
-    Distances between rows know a direction only by its share of them: one component alone of
-    variance v, the others being right, scores of order (v - 1)^2 / k^2, and of order
-    (v - 1)^2 / k with `MomentMatching`. For large k a larger ``reg_weight`` makes up for it.
+    Distances between rows know a direction only by its share of them. On the scale where a
+    single component counts as with `MomentMatching`, what all components have in common, such
+    as their scale, counts (k + 2)/3 times as much as there.
 
     Cost is quadratic in the batch size.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..networks import Embedding
 from ._base import Regularizer
-from ._slicing import random_directions
+from ._slicing import random_directions, sliced_scale
 
 
 class SlicedWasserstein(Regularizer):
@@ -21,15 +21,15 @@ class SlicedWasserstein(Regularizer):
     draws from N(0, 1), the penalty is the average over directions of
 
     .. math::
-        \frac1n \sum_i \Big(p_{(i)} - \frac{m_i}{\rho}\Big)^2 - \Big(\frac1\rho - 1\Big),
-        \quad \rho = \frac1n \sum_i m_i^2 .
+        \frac1s \Big[\frac1n \sum_i \Big(p_{(i)} - \frac{m_i}{\rho}\Big)^2
+        - \Big(\frac1\rho - 1\Big)\Big],
+        \quad \rho = \frac1n \sum_i m_i^2, \quad s = \frac{3}{4 (k + 2)} .
 
     This is the distance of Kolouri et al. (2018) with targets from the normal distribution
-    itself rather than from draws. In expectation it is (s - 1)^2 for N(0, s^2 I), at any n and k:
-    zero for N(0, I), least at unit scale, and 1 for an embedding collapsed to the origin without
-    further scaling. With plain quantiles of N(0, 1) for targets the minimum would be at a
-    variance of 0.886, 0.969, 0.992 for n = 32, 128, 512. A mean m costs |m|^2 / k, as with
-    `MomentMatching`; a variance v near 1 costs (v - 1)^2 / 4, there (v - 1)^2.
+    itself rather than from draws. For N(0, v I) its expectation is :math:`(\sqrt v - 1)^2 / s` at
+    any n and k: zero for N(0, I), and least there. With plain quantiles of N(0, 1) for targets
+    the minimum would be at a variance of 0.886, 0.969, 0.992 for n = 32, 128, 512. In the unit s,
+    one component of variance v scores (v - 1)^2 / k near N(0, I), as with `MomentMatching`.
 
     Parameters
     ----------
@@ -44,9 +44,9 @@ class SlicedWasserstein(Regularizer):
     scores below zero. Batches that are all of the data (n rows drawn from n) are best at the
     targets themselves, of variance :math:`1/\rho`: 1.02 at n = 128.
 
-    Lines in all directions know one direction only by its share of them: one component alone of
-    variance v, the others being right, scores of order (v - 1)^2 / k^2, and of order
-    (v - 1)^2 / k with `MomentMatching`. For large k a larger ``reg_weight`` makes up for it.
+    Lines in all directions know one direction only by its share of them. On the scale where a
+    single component counts as with `MomentMatching`, what all components have in common, such
+    as their scale, counts (k + 2)/3 times as much as there.
 
     Examples
     --------
@@ -79,7 +79,8 @@ class SlicedWasserstein(Regularizer):
         m = normal_order_statistics(u.shape[-2])
         spread = np.mean(m**2)
         quantiles = torch.as_tensor(m / spread).to(u)
-        return (projections - quantiles).square().mean(dim=(-2, -1)) - (1 / spread - 1)
+        distance = (projections - quantiles).square().mean(dim=(-2, -1)) - (1 / spread - 1)
+        return distance / sliced_scale(0.25, u.shape[-1])
 
 
 @lru_cache

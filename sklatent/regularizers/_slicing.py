@@ -35,3 +35,13 @@ def random_directions(
     # Without the signs of the diagonal the rotations are not uniform (Mezzadri 2007).
     rotation = rotation * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
     return rotation.movedim(0, 1).flatten(1)[:, :n_slices].to(like)
+
+
+def sliced_scale(curvature: float, n_components: int) -> float:
+    """Return the unit s that puts an average over directions on the scale of `MomentMatching`.
+
+    Where a Gaussian line of variance v scores ``curvature * (v - 1)^2`` near v = 1, the average
+    over directions for one component of variance v is 3 / (k (k + 2)) times that, the mean
+    fourth power of a direction's component. In units of s it is (v - 1)^2 / k.
+    """
+    return 3 * curvature / (n_components + 2)

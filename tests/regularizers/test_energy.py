@@ -20,9 +20,12 @@ def penalty(u):
     return EnergyDistance()(Embedding(u, None, u))
 
 
+def c(k):
+    return math.gamma((k + 1) / 2) / math.gamma(k / 2)
+
+
 def unit(k):
-    """2 c (sqrt(2) - 1): twice the mean norm less the mean distance of two draws."""
-    return 2 * (2**0.5 - 1) * math.gamma((k + 1) / 2) / math.gamma(k / 2)
+    return 3 / (8 * (k + 2)) * c(k)
 
 
 @pytest.mark.parametrize("k", [1, 2, 13])
@@ -60,11 +63,11 @@ def test_mean_distance_on_the_line_is_that_of_the_folded_normal():
 
 @pytest.mark.parametrize("k", [1, 4])
 def test_expectation_for_a_gaussian_of_any_variance(k):
-    # With norms of mean E|Y|: (2 sqrt(1 + v) - sqrt(2 v) - sqrt(2)) E|Y|, and E|Y| = sqrt(2) c.
+    # Norms of N(0, w I) have the mean sqrt(2 w) c; w is 1 + v, 2 v and 2.
     u = torch.randn(1000, 50, k, generator=torch.Generator().manual_seed(0))
     for v in (0.25, 1.5, 4.0):
         values = penalty(v**0.5 * u).double()
-        expected = ((2 + 2 * v) ** 0.5 - v**0.5 - 1) / (2**0.5 - 1)
+        expected = 2 * ((2 + 2 * v) ** 0.5 - v**0.5 - 1) * c(k) / unit(k)
         assert abs(values.mean() - expected) < 4 * values.std() / 1000**0.5
 
 

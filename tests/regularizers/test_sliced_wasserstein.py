@@ -16,10 +16,12 @@ from sklatent.regularizers._sliced_wasserstein import normal_order_statistics
 WINE = scale(load_wine().data)
 
 
-def penalty(u, n_slices=64):
+def distance(u, n_slices=64):
+    """The penalty in units of squared length."""
     u = torch.as_tensor(u)
     generator = torch.Generator().manual_seed(0)
-    return SlicedWasserstein(n_slices)(Embedding(u, None, u), generator=generator)
+    penalty = SlicedWasserstein(n_slices)(Embedding(u, None, u), generator=generator)
+    return penalty * 3 / (4 * (u.shape[-1] + 2))
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_order_statistics_by_simulation():
 def test_expectation_for_a_gaussian_is_the_squared_difference_of_scales(n, k):
     u = torch.randn(4000, n, k, generator=torch.Generator().manual_seed(0)).double()
     for s in (0.5, 1.0, 2.0):
-        values = penalty(s * u, n_slices=8)
+        values = distance(s * u, n_slices=8)
         assert abs(values.mean() - (s - 1) ** 2) < 4 * values.std() / 4000**0.5
 
 
@@ -89,8 +91,8 @@ def test_for_large_n_it_is_the_squared_distance_of_the_line():
     m = normal_order_statistics(5000)
     u = torch.from_numpy(m / np.mean(m**2) + 0.7)[:, None]
     assert wasserstein_distance(u[:, 0], u[:, 0] - 0.7) == pytest.approx(0.7)
-    zero = penalty(u - 0.7)
-    assert_close((penalty(u) - zero).item(), 0.49)
+    zero = distance(u - 0.7)
+    assert_close((distance(u) - zero).item(), 0.49)
     assert -1e-3 < zero.item() < 0
 
 
@@ -99,5 +101,5 @@ def test_a_shift_costs_its_square_over_k(k):
     # Along direction a, with projections of mean zero: (a'm)^2, whose mean is |m|^2 / k; full sets
     # of orthogonal directions have no noise in it.
     u, shift = torch.from_numpy(WINE[:, :k]), 3.0
-    change = penalty(u + shift, n_slices=2 * k) - penalty(u, n_slices=2 * k)
+    change = distance(u + shift, n_slices=2 * k) - distance(u, n_slices=2 * k)
     assert change.item() == pytest.approx(shift**2, rel=1e-5)
