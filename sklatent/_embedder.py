@@ -43,7 +43,7 @@ from ._params import (
 from ._reservoir import Reservoir
 from ._start import PCAStart
 from ._target import Target
-from .calibration import AffineCalibration
+from .calibration import AffineCalibration, Gaussianization
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Adversarial, Regularizer
 from .tasks import NOISE_FLOOR, TASKS, Classification, Regression, Task
@@ -158,9 +158,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     init : {"pca", "random"}, default="pca"
         Where training starts: at whitened principal components, or at random weights.
 
-    calibration : {"affine"} or None, default="affine"
-        Map fitted after training. "affine" gives the training rows' embedding exactly the
-        target's mean and covariance.
+    calibration : {"affine", "gaussianize"} or None, default="affine"
+        Invertible map fitted after training, on the embedding of the training rows.
+
+        - "affine": `calibration.AffineCalibration` gives that embedding exactly the target's
+          mean and covariance.
+        - "gaussianize": `calibration.Gaussianization` also bends what is left of clusters,
+          skewness and heavy tails, in all directions. `posterior` is not defined then.
 
     learning_rate_init : float, default=1e-3
         Learning rate of the optimizer (Adam).
@@ -272,7 +276,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         "encoder": [torch.nn.Module, callable, None],
         "decoder": [torch.nn.Module, callable, None],
         "init": [StrOptions({"pca", "random"})],
-        "calibration": [StrOptions({"affine"}), None],
+        "calibration": [StrOptions({"affine", "gaussianize"}), None],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -745,9 +749,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     stacklevel=5,
                 )
         if calibrate:
-            self._calibration = None
+            self._calibration: AffineCalibration | Gaussianization | None = None
             if self.calibration == "affine":
                 self._calibration = AffineCalibration().fit(mean, weight)
+            elif self.calibration == "gaussianize":
+                self._calibration = Gaussianization(net.draw_seed()).fit(mean, weight)
             if is_task(self._current_task, "reconstruction"):
                 index = slice(None) if held_out is None else held_out
                 self.noise_variance_ = self._residual_variance(
@@ -796,8 +802,18 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ``mean`` (what `transform` returns), ``std``, and ``cov`` where the components are
             correlated given the row: after calibration, or with a full `target_cov`. That is
             n_samples * n_components^2 numbers.
+
+        Raises
+        ------
+        ValueError
+            After ``calibration="gaussianize"``: what it makes of a Gaussian is not one.
         """
         mean, log_var = self._encode(self._check_X(X))
+        if isinstance(self._calibration, Gaussianization):
+            raise ValueError(
+                "posterior needs calibration='affine' or None: calibration='gaussianize' bends "
+                "the embedding, and its distribution given a row is then not Gaussian"
+            )
         scale = self._target.factor
         if self._calibration is not None:
             scale = scale @ self._calibration.inverse_root_

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from sklearn.datasets import load_breast_cancer, load_wine
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.decomposition import PCA
+from sklearn.model_selection import train_test_split
 
-from sklatent.calibration import AffineCalibration
+from sklatent.calibration import AffineCalibration, Gaussianization, _gaussianization
 
 # Correlated features of unlike scales, none of them Gaussian.
 WINE = load_wine().data[:, :6]
@@ -103,3 +104,226 @@ def test_point_warns_and_stays_finite():
     with pytest.warns(UserWarning, match="2 of 2 directions"):
         z = AffineCalibration().fit(u).transform(u)
     np.testing.assert_array_equal(z, np.zeros((10, 2)))
+
+
+# Gaussianization
+
+
+def ring(n, seed):
+    rng = np.random.default_rng(seed)
+    angle = rng.uniform(0, 2 * np.pi, n)
+    return rng.normal(1, 0.1, (n, 1)) * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def two_clusters(n, seed):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((n, 3)) + 3 * rng.choice([-1, 1], (n, 1))
+
+
+def skewed(n, seed):
+    return np.exp(np.random.default_rng(seed).standard_normal((n, 4)))
+
+
+def digits():
+    X, y = load_digits(return_X_y=True)
+    train, test = train_test_split(X, test_size=0.3, stratify=y, random_state=0)
+    pca = PCA(8, whiten=True, random_state=0).fit(train)
+    return pca.transform(train), pca.transform(test)
+
+
+DATA = {
+    "ring": (ring(1000, 0), ring(1000, 1)),
+    "two clusters": (two_clusters(1000, 0), two_clusters(1000, 1)),
+    "skewed": (skewed(1000, 0), skewed(1000, 1)),
+    "digits": digits(),
+}
+
+
+def non_gaussianity(z, n_slices=256):
+    """n times the sliced Epps-Pulley statistic over its mean 1.0525 for N(0, I)."""
+    directions = np.random.default_rng(7).standard_normal((z.shape[1], n_slices))
+    directions /= np.linalg.norm(directions, axis=0)
+    t = np.linspace(0, 3, 17)
+    # Both halves of [-3, 3] by the trapezoidal rule.
+    weight = 2 * 3 / 16 * np.r_[0.5, np.ones(15), 0.5] * np.exp(-(t**2) / 2)
+    cf = np.array([np.exp(1j * s * (z @ directions)).mean(axis=0) for s in t])
+    distance = np.abs(cf - np.exp(-(t**2) / 2)[:, None]) ** 2
+    return len(z) * (weight @ distance).mean() / 1.0525
+
+
+def sphere(n, k, radius):
+    points = np.random.default_rng(3).standard_normal((n, k))
+    return radius * points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module", params=DATA)
+def fitted(request):
+    train, test = DATA[request.param]
+    return train, test, Gaussianization().fit(train)
+
+
+class TestGaussianization:
+    def test_mean_is_zero_and_covariance_the_identity(self, fitted):
+        train, _, gaussianization = fitted
+        z = gaussianization.transform(train)
+        np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-10)
+        np.testing.assert_allclose(np.cov(z.T), np.eye(train.shape[1]), atol=1e-10)
+
+    def test_held_out_rows_are_far_more_gaussian_than_whitened_ones(self, fitted):
+        train, test, gaussianization = fitted
+        affine = non_gaussianity(AffineCalibration().fit(train).transform(test))
+        # Of the excess over 1, what n_test / n_train makes of the training rows' own chance
+        # deviations cannot be removed.
+        excess = non_gaussianity(gaussianization.transform(test)) - 1 - len(test) / len(train)
+        assert excess <= 0.25 * (affine - 1)
+
+    def test_inverse_transform_undoes_transform(self, fitted):
+        _, test, gaussianization = fitted
+        restored = gaussianization.inverse_transform(gaussianization.transform(test))
+        np.testing.assert_allclose(restored, test, atol=1e-8 * np.abs(test).max())
+
+    def test_ten_sigma_is_inverted_too(self, fitted):
+        train, _, gaussianization = fitted
+        far = sphere(500, train.shape[1], 10)
+        u = gaussianization.inverse_transform(far)
+        np.testing.assert_allclose(gaussianization.transform(u), far, atol=1e-7)
+        u = AffineCalibration().fit(train).inverse_transform(far)
+        restored = gaussianization.inverse_transform(gaussianization.transform(u))
+        np.testing.assert_allclose(restored, u, atol=1e-8 * np.abs(u).max())
+
+    def test_extrapolates_linearly(self, fitted):
+        train, _, gaussianization = fitted
+        # On a ray from the centre all coordinates of all rounds leave the range of the knots,
+        # or stay near a hyperplane: second differences vanish against the first.
+        away = sphere(50, train.shape[1], 1)
+        root = AffineCalibration().fit(train)
+        near, middle, far = (
+            gaussianization.transform(root.inverse_transform(r * away)) for r in (1e5, 2e5, 3e5)
+        )
+        change = np.linalg.norm(far - middle, axis=1)
+        assert (np.linalg.norm(far - 2 * middle + near, axis=1) <= 1e-3 * change).all()
+        # Neither the map nor its inverse explodes.
+        assert change.max() <= 100 * 1e5
+        assert change.min() >= 1e5 / 100
+
+    def test_a_row_is_mapped_by_itself(self, fitted):
+        _, test, gaussianization = fitted
+        alone = np.concatenate([gaussianization.transform(row[None]) for row in test[:20]])
+        np.testing.assert_allclose(alone, gaussianization.transform(test)[:20], atol=1e-10)
+
+    def test_orientation_is_kept(self, fitted):
+        # A composition of increasing maps along orthogonal axes has a positive Jacobian.
+        _, test, gaussianization = fitted
+        k, step = test.shape[1], 1e-6
+        rows = test[:20, None] + step * np.concatenate([np.eye(k), np.zeros((1, k))])
+        z = gaussianization.transform(rows.reshape(-1, k)).reshape(20, k + 1, k)
+        assert (np.linalg.det(z[:, :-1] - z[:, -1:]) > 0).all()
+
+    def test_float32_is_kept(self, fitted):
+        _, test, gaussianization = fitted
+        z = gaussianization.transform(test.astype(np.float32))
+        restored = gaussianization.inverse_transform(z)
+        assert z.dtype == restored.dtype == np.float32
+        # Rounding z to 24 bits moves u by that times the inverse's slope, which is at most 100.
+        np.testing.assert_allclose(restored, test, atol=100 * 2**-23 * np.abs(test).max())
+
+    def test_same_seed_same_map(self, fitted):
+        train, test, gaussianization = fitted
+        again, other = (Gaussianization(seed).fit(train).transform(test) for seed in (0, 1))
+        np.testing.assert_array_equal(gaussianization.transform(test), again)
+        assert not np.array_equal(again, other)
+
+    def test_scale_of_weights_does_not_matter_and_ones_are_none(self, fitted):
+        train, test, gaussianization = fitted
+        z = gaussianization.transform(test)
+        ones = Gaussianization().fit(train, np.full(len(train), 4.0))
+        np.testing.assert_allclose(ones.transform(test), z, atol=1e-9)
+
+    def test_small_changes_of_the_rows_make_small_changes_of_the_map(self, fitted):
+        train, test, gaussianization = fitted
+        moved = Gaussianization().fit(train * (1 + 1e-9)).transform(test)
+        np.testing.assert_allclose(moved, gaussianization.transform(test), atol=1e-6)
+
+
+def test_one_component_is_monotone():
+    u = skewed(1000, 0)[:, :1]
+    line = np.linspace(-5, 50, 5000)[:, None]
+    z = Gaussianization().fit(u).transform(line)
+    assert (np.diff(z[:, 0]) > 0).all()
+
+
+@pytest.mark.parametrize(("n", "k"), [(100, 8), (1000, 2), (5000, 8)])
+def test_gaussian_rows_get_the_affine_map(n, k):
+    rounds = []
+    for seed in range(10):
+        u = np.random.default_rng(seed).standard_normal((n, k))
+        rounds.append(Gaussianization(seed).fit(u).n_rounds_)
+    # A test of level 0.05 or less: more than 3 of 10 has probability 0.001.
+    assert np.count_nonzero(rounds) <= 3
+    assert max(rounds) <= 4
+
+
+@pytest.mark.parametrize("n", [3, 10, 30])
+def test_few_rows_get_the_affine_map(n):
+    u = skewed(n, 0)[:, :2] ** 0.5
+    z, affine = (c().fit(u).transform(u) for c in (Gaussianization, AffineCalibration))
+    np.testing.assert_allclose(z, affine, atol=1e-12)
+
+
+def test_weights_stand_for_repetitions():
+    u = two_clusters(2000, 0)
+    weight = np.where(u.sum(axis=1) > 0, 3.0, 1.0)
+    weighted = Gaussianization().fit(u, weight)
+    z = weighted.transform(u)
+    np.testing.assert_allclose(np.average(z, axis=0, weights=weight), 0, atol=1e-10)
+    repeated = np.repeat(u, weight.astype(int), axis=0)
+    # The rows as weighted are Gaussian; unweighted they are not: two clusters of 3 to 1.
+    assert non_gaussianity(weighted.transform(repeated)) <= 3
+    assert non_gaussianity(z) >= 30
+    # Repeated rows look like more evidence, so the maps differ a little.
+    other = Gaussianization().fit(repeated).transform(u)
+    assert np.sqrt(np.square(z - other).mean()) <= 0.25
+
+
+@pytest.mark.parametrize("share", [0.5, 0.02])
+def test_ties_stay_finite_and_invertible(share):
+    rng = np.random.default_rng(0)
+    u = skewed(1000, 0)
+    u[:, 1] = rng.random(1000) < share
+    u[:, 2] *= rng.random(1000) < share
+    gaussianization = Gaussianization().fit(u)
+    z = gaussianization.transform(u)
+    np.testing.assert_allclose(np.cov(z.T), np.eye(4), atol=1e-10)
+    np.testing.assert_allclose(gaussianization.inverse_transform(z), u, rtol=1e-4, atol=1e-4)
+
+
+def test_collapsed_direction_warns_and_the_others_are_gaussianized():
+    u = np.insert(ring(1000, 0), 1, 3.0, axis=1)
+    with pytest.warns(UserWarning, match="1 of 3 directions of the embedding have collapsed"):
+        gaussianization = Gaussianization().fit(u)
+    z = gaussianization.transform(u)
+    np.testing.assert_allclose(z[:, 1], 0, atol=1e-10)
+    assert non_gaussianity(z[:, [0, 2]]) <= 3
+    np.testing.assert_allclose(gaussianization.inverse_transform(z), u, atol=1e-9)
+
+
+def test_point_is_left_to_the_affine_map():
+    u = np.full((10, 2), 3.0)
+    with pytest.warns(UserWarning, match="2 of 2 directions"):
+        gaussianization = Gaussianization().fit(u)
+    z = gaussianization.transform(u)
+    np.testing.assert_array_equal(z, np.zeros((10, 2)))
+    np.testing.assert_array_equal(gaussianization.inverse_transform(z), u)
+
+
+def test_null_law_of_the_statistic_of_standardised_gaussian_rows():
+    p = np.random.default_rng(0).standard_normal((500, 4000))
+    p = (p - p.mean(axis=0)) / p.std(axis=0, ddof=1)
+    statistic = 500 * _gaussianization._epps_pulley(_gaussianization._histogram(p, None))
+    expected = _gaussianization.NULL_EIGENVALUES.sum()
+    assert statistic.mean() == pytest.approx(expected, abs=0.03)
+    # The sum of scaled chi-squares has variance 2 sum of squares; CRITICAL is exceeded with
+    # probability 0.05 / 128, 1.6 times of 4000.
+    variance = 2 * np.square(_gaussianization.NULL_EIGENVALUES).sum()
+    assert statistic.var() == pytest.approx(variance, rel=0.15)
+    assert (statistic > _gaussianization.CRITICAL).sum() <= 6

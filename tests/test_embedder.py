@@ -1,9 +1,12 @@
 """GaussianEmbedder: what it promises of the embedding."""
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
 from scipy.linalg import subspace_angles
+from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -561,3 +564,35 @@ def test_few_rows_more_do_not_upset_the_calibration(digits):
     before = embedder.transform(digits[1])
     embedder.partial_fit(digits[0][:2])
     assert np.abs(embedder.transform(digits[1]) - before).max() < 0.5
+
+
+# Gaussianizing calibration
+
+
+def test_gaussianized_embedding_is_inverted_and_more_gaussian(digits):
+    train, test, *_ = digits
+    params = {"max_iter": 5, "random_state": 0, "target_mean": np.full(4, 3.0)}
+    affine = GaussianEmbedder(4, **params).fit(train)
+    bent = GaussianEmbedder(4, calibration="gaussianize", **params).fit(train)
+    Z = bent.transform(train)
+    np.testing.assert_allclose(Z.mean(axis=0), 3, atol=1e-6)
+    np.testing.assert_allclose(np.cov(Z.T), np.eye(4), atol=1e-6)
+    # Calibration comes after training: reconstructions are the same, the embedding is not.
+    Z, before = bent.transform(test), affine.transform(test)
+    np.testing.assert_allclose(
+        bent.inverse_transform(Z), affine.inverse_transform(before), atol=1e-5
+    )
+    kurtosis = [np.abs((scale(z) ** 4).mean(axis=0) - 3).mean() for z in (Z, before)]
+    assert kurtosis[0] <= 0.5 * kurtosis[1]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(bent)).transform(test), Z)
+    np.testing.assert_array_equal(clone(bent).fit(train).transform(test), Z)
+    assert bent.sample(3, random_state=0).shape == (3, 64)
+    bent.partial_fit(train)
+    assert np.isfinite(bent.transform(test)).all()
+
+
+def test_gaussianized_posterior_is_refused(digits):
+    embedder = GaussianEmbedder(2, regularizer="kl", calibration="gaussianize", max_iter=1)
+    embedder.fit(digits[0][:200])
+    with pytest.raises(ValueError, match="posterior needs calibration='affine' or None"):
+        embedder.posterior(digits[0])

@@ -27,26 +27,32 @@ SEARCH_ROWS = 16384  # that they are looked at on
 LEVEL = 0.05  # of the test that no direction of a round is non-Gaussian
 BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
 PATIENCE = 8  # rounds in which the mean statistic must fall by a tenth
-EXTREMES = 2  # rows beyond the range on which a marginal map is estimated, on either side
+EXTREMES = 1.5  # rows on either side beyond which a map is not estimated; not whole: no ties
 
 
-def _bin(p: NDArray) -> NDArray:
-    """Index of the bin nearest to each element."""
-    nearest = np.rint((np.clip(p, BINS[0], BINS[-1]) - BINS[0]) / (BINS[1] - BINS[0]))
-    return nearest.astype(np.intp)
+def _bins(p: NDArray) -> tuple[NDArray, NDArray]:
+    """Return the bin to the left of each element, and how far it is toward the next."""
+    position = (np.clip(p, BINS[0], BINS[-1]) - BINS[0]) / (BINS[1] - BINS[0])
+    left = np.minimum(position.astype(np.intp), len(BINS) - 2)
+    return left, position - left
 
 
 def _histogram(p: NDArray, weight: NDArray | None) -> NDArray:
-    """Share of the rows of p, (n, m), in each bin: (bins, m)."""
+    """Return the share of the rows of p, (n, m), in each bin, (bins, m).
+
+    A row counts for both bins that it lies between: small changes of p make small changes.
+    """
     n, m = p.shape
-    index = _bin(p) * m + np.arange(m)
-    weights = None if weight is None else np.repeat(weight / weight.sum(), m)
-    counts = np.bincount(index.ravel(), weights, len(BINS) * m).reshape(len(BINS), m)
-    return counts / n if weight is None else counts
+    left, toward = _bins(p)
+    index = (left * m + np.arange(m)).ravel()
+    share = np.full((n, 1), 1 / n) if weight is None else (weight / weight.sum())[:, None]
+    counts = np.bincount(index, (share * (1 - toward)).ravel(), len(BINS) * m)
+    counts += np.bincount(index + m, (share * toward).ravel(), len(BINS) * m)
+    return counts.reshape(len(BINS), m)
 
 
 def _epps_pulley(histogram: NDArray) -> NDArray:
-    """Weighted squared distance of each column's characteristic function from N(0, 1)'s."""
+    """Return how far each column's characteristic function is from N(0, 1)'s, squared."""
     return EPPS_PULLEY @ np.abs(BIN_CF @ histogram - NORMAL_CF[:, None]) ** 2
 
 
@@ -54,11 +60,13 @@ def _influence(p: NDArray, histogram: NDArray) -> NDArray:
     """Return the derivative of each column's statistic along its elements, times n."""
     error = BIN_CF @ histogram - NORMAL_CF[:, None]
     table = -2 * (BIN_CF.T @ ((EPPS_PULLEY * FREQUENCIES)[:, None] * np.conj(error))).imag
-    return np.take_along_axis(table, _bin(p), axis=0)
+    left, toward = _bins(p)
+    column = np.arange(p.shape[1])
+    return table[left, column] * (1 - toward) + table[left + 1, column] * toward
 
 
 def _null_eigenvalues() -> NDArray:
-    """Eigenvalues of n times the statistic's limit law, a sum of scaled chi-squares.
+    """Return the eigenvalues of n times the statistic's limit law, a sum of chi-squares.
 
     That is for rows that are Gaussian, and standardised: what the mean and the variance
     explain is taken out of the covariance of the empirical characteristic function.
