@@ -60,6 +60,14 @@ from .training import (
 FLOATS = (np.float64, np.float32)
 CHUNK = 8192  # rows embedded at a time: bounds the memory of the hidden layers
 RESERVOIR = 4096  # rows of a stream kept for the calibration
+STALE = (  # what a fit sets for some tasks and regularizers only
+    "_reservoir",
+    "noise_variance_",
+    "n_active_components_",
+    "critic_",
+    "critic_loss_curve_",
+    "critic_gap_",
+)
 ACTIVE_VARIANCE = 0.01  # of a component's mean, above which it counts as active
 
 
@@ -109,10 +117,15 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         the share of variance that principal component analysis would have to keep, as in
         `sklearn.decomposition.PCA`.
 
-    regularizer : {"moment", "kl"}, Regularizer or None, default="moment"
+    regularizer : str, Regularizer or None, default="moment"
         Distance from the target.
 
         - "moment": `regularizers.MomentMatching`, the batch's mean and covariance.
+        - "adversarial": `regularizers.Adversarial`, a critic that learns to tell embeddings
+          from Gaussian draws.
+        - "cramer_wold", "energy", "mmd", "sliced", "sliced_wasserstein": distances of the
+          batch's distribution from the target's, `regularizers.CramerWold`, `EnergyDistance`,
+          `MaximumMeanDiscrepancy`, `SlicedEppsPulley`, `SlicedWasserstein`.
         - "kl": `regularizers.KLDivergence` and a stochastic encoder; with reconstruction this
           is a variational autoencoder and `reg_weight` its beta.
         - an instance of a class in `sklatent.regularizers`, or of your own: its parameters can
@@ -232,6 +245,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         n (n_features - n_components), on the rows set aside where there are some.
     classes_ : ndarray of shape (n_classes,)
         Classification only.
+    critic_ : Module
+    critic_loss_curve_ : list of shape (n_iter_,)
+    critic_gap_ : float
+        `Adversarial` only: the critic, its training loss, and how well it can still tell the
+        embedding of the rows set aside (of the training rows, where none are) from Gaussian
+        draws: the difference of its mean outputs over their standard deviation. Near zero it
+        cannot.
     n_active_components_ : int
         Stochastic encoders only: number of components whose mean varies with x
         (variance above 0.01, Burda et al. 2016).
@@ -560,8 +580,12 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self._start, self.n_components_ = start, len(start.components)
         self._set_target()
         self.regularizer_ = resolve_regularizer(self.regularizer)
+        if getattr(self.regularizer_, "joint", False) and not is_task(self.task, "reconstruction"):
+            raise ValueError(
+                f"Adversarial(joint=True) needs task='reconstruction', got task={self.task!r}"
+            )
         self._set_task(X, y, weight, classes)
-        for stale in ("_reservoir", "noise_variance_", "n_active_components_"):
+        for stale in STALE:
             self.__dict__.pop(stale, None)
         self._shapes = self._describe_shapes()
         return self._build_net(*random_state.randint(np.iinfo(np.int32).max, size=2).tolist())
@@ -691,8 +715,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.encoder is None
             and self.decoder is None
             and (self.task_ is None or type(self.task_) in TASKS.values())
-            and (self.regularizer_ is None or type(self.regularizer_) in REGULARIZERS.values())
-            and getattr(self.regularizer_, "critic", None) is None
+            and (
+                self.regularizer_ is None
+                or (
+                    type(self.regularizer_).__module__.startswith("sklatent.")
+                    and getattr(self.regularizer_, "critic", None) is None
+                )
+            )
         )
         return nullcontext() if ours else isolated(draw_seed(), device)
 
@@ -726,7 +755,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _train(self, net, rows, valid, epochs, **kwargs):
         try:
             with self._isolated(net.draw_seed, net.device):
-                return net.train(rows, valid, epochs, **kwargs)
+                stopped = net.train(rows, valid, epochs, **kwargs)
+                if isinstance(self.regularizer_, Adversarial):
+                    self.critic_gap_ = net.critic_gap(rows if valid is None else valid)
+                return stopped
         except NonFiniteLossError as error:
             raise ValueError(
                 f"{error}. Lower learning_rate_init={self.learning_rate_init} or "
@@ -764,6 +796,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.task_loss_curve_ = [epoch["task_loss"] for epoch in net.history]
         self.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else None
+        if isinstance(self.regularizer_, Adversarial):
+            self.critic_ = net.critic_
+            self.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
         self.validation_scores_ = net.patience.scores_ or None
         self.best_loss_ = None if net.patience.scores_ else min(self.loss_curve_, default=None)
 

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import (
 )
 from skorch.callbacks import EarlyStopping
 
-from .regularizers import REGULARIZERS, Regularizer
+from .regularizers import REGULARIZERS, Adversarial, Regularizer
 from .tasks import TASKS, FunctionTask, Task
 
 REGISTRIES: dict[str, Mapping[str, type]] = {"regularizer": REGULARIZERS, "task": TASKS}
@@ -38,6 +38,10 @@ CONSTRAINTS: dict[str, list] = {
     "critic_learning_rate": [Interval(Real, 0, None, closed="neither")],
     "gradient_penalty": WEIGHT,
     "kernel": [StrOptions({"imq", "rbf"})],
+    "weight": WEIGHT,
+    "regularizer": [Regularizer],
+    "first": [Regularizer],
+    "second": [Regularizer],
 }
 
 OWNED_NET_PARAMS = {
@@ -94,11 +98,23 @@ def resolve_regularizer(value: Regularizer | str | None) -> Regularizer | None:
     if value is None:
         return None
     regularizer = REGULARIZERS[value]() if isinstance(value, str) else clone(value)
-    name = type(regularizer).__name__
-    constraints = {k: v for k, v in CONSTRAINTS.items() if k in regularizer.get_params()}
-    if type(regularizer) in REGULARIZERS.values():
-        validate_parameter_constraints(constraints, regularizer.get_params(), caller_name=name)
+    _check_regularizer(regularizer)
     return regularizer
+
+
+def _check_regularizer(regularizer: Regularizer) -> None:
+    params = regularizer.get_params(deep=False)
+    if type(regularizer).__module__.startswith("sklatent."):
+        constraints = {name: CONSTRAINTS[name] for name in params}
+        name = type(regularizer).__name__
+        validate_parameter_constraints(constraints, params, caller_name=name)
+    for term in params.values():
+        if isinstance(term, Adversarial):
+            raise ValueError(
+                "Adversarial() cannot be a term of a sum, or be weighted; pass it alone"
+            )
+        if isinstance(term, Regularizer):
+            _check_regularizer(term)
 
 
 def resolve_task(value: Task | Callable | str | None) -> Task | None:

@@ -9,6 +9,7 @@ from ._kl import KLDivergence
 from ._mmd import MaximumMeanDiscrepancy
 from ._moment import MomentMatching
 from ._sliced_wasserstein import SlicedWasserstein
+from ._sum import Sum, Weighted
 
 REGULARIZERS: dict[str, type[Regularizer]] = {
     "adversarial": Adversarial,
@@ -32,4 +33,6 @@ __all__ = [
     "Regularizer",
     "SlicedEppsPulley",
     "SlicedWasserstein",
+    "Sum",
+    "Weighted",
 ]

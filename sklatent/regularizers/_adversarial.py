@@ -37,7 +37,7 @@ class Adversarial(Regularizer):
 
     Parameters
     ----------
-    loss : {"wgan-gp", "lsgan", "gan"}, default="wgan-gp"
+    loss : {"lsgan", "wgan-gp", "gan"}, default="lsgan"
         What critic and encoder minimise.
     joint : bool, default=False
         Whether the critic sees pairs, (x, E(x)) against (D(v), v), and encoder and decoder are
@@ -64,7 +64,7 @@ class Adversarial(Regularizer):
 
     def __init__(
         self,
-        loss: Literal["wgan-gp", "lsgan", "gan"] = "wgan-gp",
+        loss: Literal["lsgan", "wgan-gp", "gan"] = "lsgan",
         joint: bool = False,
         critic: Any = None,
         critic_hidden_layer_sizes: tuple[int, ...] = (128, 128),

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from typing import Any
 
 import torch
 from sklearn.base import BaseEstimator
@@ -66,3 +67,27 @@ class Regularizer(ABC, BaseEstimator):
         Tensor of shape (...)
             One penalty per model.
         """
+
+    def penalty(self, embedding: Embedding, nats: float = 1.0, **kwargs: Any) -> Tensor:
+        """Return the penalty in units of the task's loss.
+
+        Parameters
+        ----------
+        embedding : Embedding
+        nats : float, default=1.0
+            Nats per unit of the task's loss; divides a penalty that is `in_nats`.
+        **kwargs
+            As for calling the regularizer.
+        """
+        value = self(embedding, **kwargs)
+        return value / nats if self.in_nats else value
+
+    def __add__(self, other: "Regularizer") -> "Regularizer":
+        from ._sum import Sum
+
+        return Sum(self, other)
+
+    def __rmul__(self, weight: float) -> "Regularizer":
+        from ._sum import Weighted
+
+        return Weighted(self, weight)

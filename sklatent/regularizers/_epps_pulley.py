@@ -9,9 +9,12 @@ from torch.autograd.function import once_differentiable
 
 from ..networks import Embedding
 from ._base import Regularizer
-from ._slicing import random_directions
+from ._slicing import random_directions, sliced_scale
 
 T_MAX = 3.0
+
+#: Of the integral for N(0, v) at v = 1: 1/4 times the integral of t^4 exp(-3 t^2 / 2).
+CURVATURE = math.sqrt(2 * math.pi) / (12 * math.sqrt(3))
 
 
 class _Harmonics(torch.autograd.Function):
@@ -63,7 +66,9 @@ class SlicedEppsPulley(Regularizer):
     (Balestriero & LeCun 2025), with :math:`|\hat\varphi_a|^2` replaced by its unbiased
     estimate. It is then zero in expectation for N(0, I) at any n and k, and least at unit scale;
     as published its minimum is at a variance of 0.938, 0.984, 0.996 for n = 32, 128, 512. It can
-    be negative. There is no factor n, which would tie ``reg_weight`` to the batch size.
+    be negative. There is no factor n, which would tie ``reg_weight`` to the batch size. The unit
+    is :math:`s = \sqrt{2\pi/3} / (4 (k + 2))`: near N(0, I), a component of variance v scores
+    (v - 1)^2 / k, as in `MomentMatching`.
 
     Two embeddings with the same value for every direction have the same distribution, so that
     only N(0, I) scores zero: this sees clusters and heavy tails that `MomentMatching` does not.
@@ -116,8 +121,4 @@ class SlicedEppsPulley(Regularizer):
         phi, weight = (a.view(-1, *[1] * (cos.ndim - 1)) for a in (phi, weight))
         squared_modulus = (n * (cos.square() + sin.square()) - 1) / (n - 1)
         distance = (squared_modulus - 2 * cos * phi + phi.square()) * weight
-        return distance.sum(dim=0).mean(dim=-1) / SCALE
-
-
-#: Integral for an embedding collapsed to a point: sqrt(2 pi) (1 - sqrt(2) + 1 / sqrt(3)).
-SCALE = math.sqrt(2 * math.pi) * (1 - math.sqrt(2) + 1 / math.sqrt(3))
+        return distance.sum(dim=0).mean(dim=-1) / sliced_scale(CURVATURE, k)

@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback
 
+#: Steps without improvement that are tolerated in any case: an epoch of few rows has few.
+MIN_STEPS = 300
+
 
 class StopTraining(Exception):
     """Raised at the end of an epoch to end training; the net's ``train`` catches it."""
@@ -59,7 +62,8 @@ class Patience(Callback):
     tol : float
         Smallest improvement that counts.
     n_iter_no_change : int
-        Number of consecutive epochs without one that are still tolerated.
+        Number of consecutive epochs without one that are still tolerated; more where they have
+        not had `MIN_STEPS` steps.
 
     Attributes
     ----------
@@ -89,7 +93,8 @@ class Patience(Callback):
         self._watch(net, criterion, keep_weights=validated)
         if validated:
             self.scores_.append(-criterion)
-        if self.wait_ > self.n_iter_no_change:
+        n_steps = self.wait_ * net.history[-1, "train_batch_count"]
+        if self.wait_ > self.n_iter_no_change and n_steps >= MIN_STEPS:
             raise StopTraining
 
     def _watch(self, net: Any, loss: float, keep_weights: bool) -> None:

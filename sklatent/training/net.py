@@ -78,10 +78,9 @@ class Objective(nn.Module):
         if opinion is not None:
             penalty = opinion
         elif self.regularizer is not None:
-            penalty = self.regularizer(embedding, n_rows=n_rows, generator=generator)
+            nats = 1.0 if self.task is None else self.task.nats_
+            penalty = self.regularizer.penalty(embedding, nats, n_rows=n_rows, generator=generator)
             _check_loss("regularizer", penalty, embedding.mean.shape[:-2])
-            if self.regularizer.in_nats and self.task is not None:
-                penalty = penalty / self.task.nats_
         return torch.stack([task_loss + self.reg_weight * penalty, task_loss, penalty])
 
     def task_losses(self, x: Tensor, u: Tensor, output: Tensor | None, y: Tensor | None) -> Tensor:
