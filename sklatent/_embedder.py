@@ -183,8 +183,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Learning rate of the optimizer (Adam).
 
     batch_size : int or "auto", default="auto"
-        Least number of rows in a minibatch. "auto" is max(128, 4 * n_components), or all rows
-        where there are fewer.
+        Least number of rows in a minibatch. "auto" is an eighth of the rows, but from 128 to
+        512 and at least 4 * n_components; or all rows where there are fewer.
 
     max_iter : int, default=200
         Largest number of epochs. 0 leaves the embedding at its start.
@@ -503,7 +503,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _fit(self, X, y, sample_weight):
         resume = hasattr(self, "net_")
         X, y, weight = self._check_rows(X, y, sample_weight, reset=not resume)
-        net = self._resume() if resume else self._initialize(X, y, weight)
+        net = self._resume(len(X)) if resume else self._initialize(X, y, weight)
         train, valid = self._split(y, len(X), net)
         rows = self._rows(net, X, y, weight, train)
         valid_rows = None
@@ -519,7 +519,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not (first or classes is None or np.array_equal(np.unique(classes), known)):
             raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
         X, y, weight = self._check_rows(X, y, sample_weight, reset=first)
-        net = self._initialize(X, y, weight, classes) if first else self._resume()
+        net = self._initialize(X, y, weight, classes) if first else self._resume(len(X))
         rows = self._rows(net, X, y, weight, slice(None))
         # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
         self._train(net, rows, None, 1, n_rows=np.inf)
@@ -589,7 +589,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         for stale in STALE:
             self.__dict__.pop(stale, None)
         self._shapes = self._describe_shapes()
-        return self._build_net(*random_state.randint(np.iinfo(np.int32).max, size=2).tolist())
+        seed, net_seed = random_state.randint(np.iinfo(np.int32).max, size=2).tolist()
+        return self._build_net(seed, net_seed, self._resolve_batch_size(n))
 
     def _set_target(self):
         self._target = Target.from_params(self.target_mean, self.target_cov, self.n_components_)
@@ -631,7 +632,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "a critic of pairs": getattr(self.regularizer_, "joint", None),
         }
 
-    def _build_net(self, seed, net_seed):
+    def _build_net(self, seed, net_seed, batch_size):
         start = self._start
         from_pca = self.init == "pca"
         architecture = Architecture(
@@ -666,15 +667,15 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 seed=net_seed,
                 patience=Patience(self.tol, self.n_iter_no_change),
                 lr=self.learning_rate_init,
-                batch_size=self._resolve_batch_size(),
+                batch_size=batch_size,
                 device=device,
                 verbose=self.verbose,
                 **resolve_net_params(self.net_params),
             ).initialize()
 
-    def _resolve_batch_size(self):
+    def _resolve_batch_size(self, n):
         if self.batch_size == "auto":
-            return max(128, 4 * self.n_components_)
+            return max(min(max(128, n // 8), 512), 4 * self.n_components_)
         return self.batch_size
 
     def _objective(self):
@@ -688,7 +689,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             target_factor=self._target.factor,
         )
 
-    def _resume(self):
+    def _resume(self, n):
         """Check that the net can go on under the parameters as they are now."""
         self.regularizer_ = resolve_regularizer(self.regularizer)
         self._set_target()
@@ -705,7 +706,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             task.__dict__.update(fitted)
         self.task_ = task
         self.net_.set_objective(self._objective())
-        self.net_.batch_size = self._resolve_batch_size()
+        self.net_.batch_size = self._resolve_batch_size(n)
         if self.net_.lr != self.learning_rate_init:
             self.net_.set_params(lr=self.learning_rate_init)
         self.net_.patience.set_params(tol=self.tol, n_iter_no_change=self.n_iter_no_change)
