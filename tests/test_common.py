@@ -4,7 +4,7 @@ import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklatent import GaussianEmbedder
-from sklatent.regularizers import KLDivergence
+from sklatent.regularizers import KLDivergence, MomentMatching, SlicedEppsPulley
 from sklatent.tasks import Reconstruction
 
 
@@ -28,6 +28,17 @@ ESTIMATORS = [
     *(GaussianEmbedder(task=task, **FAST) for task in TASKS),
     *(GaussianEmbedder(task=task, regularizer="kl", reg_weight=0.01, **FAST) for task in TASKS),
     *(GaussianEmbedder(task=task, regularizer=None, **FAST) for task in TASKS if task is not None),
+    *(
+        GaussianEmbedder(regularizer=name, **FAST)
+        for name in ("cramer_wold", "energy", "mmd", "sliced_wasserstein")
+    ),
+    *(
+        GaussianEmbedder(task=task, regularizer=name, **FAST)
+        for name in ("sliced", "adversarial")
+        for task in ("reconstruction", "classification")
+    ),
+    GaussianEmbedder(regularizer=MomentMatching() + 3 * SlicedEppsPulley(), **FAST),
+    GaussianEmbedder(calibration="gaussianize", **FAST),
     GaussianEmbedder(1, init="random", calibration=None, early_stopping=False, **FAST),
     GaussianEmbedder(regularizer=KLDivergence(), task=Reconstruction(), **FAST),
     GaussianEmbedder(max_iter=5),

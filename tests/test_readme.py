@@ -9,6 +9,8 @@ ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
+# Stopping at max_iter is one of the default settings.
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["README.md", "docs/user_guide.md"])
 def test_python_blocks_run(name):
     text = (ROOT / name).read_text(encoding="utf-8")
