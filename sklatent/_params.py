@@ -108,6 +108,9 @@ def _check_regularizer(regularizer: Regularizer) -> None:
         constraints = {name: CONSTRAINTS[name] for name in params}
         name = type(regularizer).__name__
         validate_parameter_constraints(constraints, params, caller_name=name)
+    if isinstance(regularizer, Adversarial):
+        widths = "critic_hidden_layer_sizes of Adversarial"
+        resolve_hidden_layer_sizes(regularizer.critic_hidden_layer_sizes, widths)
     for term in params.values():
         if isinstance(term, Adversarial):
             raise ValueError(
@@ -128,11 +131,11 @@ def resolve_task(value: Task | Callable | str | None) -> Task | None:
     return clone(value) if isinstance(value, Task) else FunctionTask(value)
 
 
-def resolve_hidden_layer_sizes(value: Any) -> tuple[int, ...]:
+def resolve_hidden_layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]:
     """Return the widths of the hidden layers."""
     sizes = tuple(np.asarray(value, dtype=object).ravel().tolist())
     if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
-        raise ValueError(f"hidden_layer_sizes must be integers of at least 1, got {value!r}")
+        raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
     return sizes
 
 

@@ -1,0 +1,407 @@
+"""Adversarial: the critic's losses, its training, and what becomes of the embedding."""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_wine
+from sklearn.preprocessing import scale
+from torch import nn
+from torch.testing import assert_close
+
+from sklatent import GaussianEmbedder
+from sklatent.networks import MLP, Embedding
+from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
+)
+
+LOSSES = ("lsgan", "wgan-gp", "gan")
+WINE = scale(load_wine().data)
+every_loss = pytest.mark.parametrize("loss", LOSSES)
+every_form = pytest.mark.parametrize(
+    "form", [{"loss": loss} for loss in LOSSES] + [{"joint": True}], ids=str
+)
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draws(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=seeded(seed), dtype=dtype)
+
+
+def small(k=2, models=(), seed=0):
+    return MLP(k, 1, (8,), "tanh", models, generator=seeded(seed)).double()
+
+
+def constant(value):
+    """A critic that gives everything the same mark."""
+    return lambda u: u[..., :1] * 0 + value
+
+
+def states(module):
+    return [value.clone() for value in module.state_dict().values()]
+
+
+def same(first, second):
+    return all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def embedder(form=None, k=2, **params):
+    regularizer = Adversarial(**({"critic_hidden_layer_sizes": (16,)} | (form or {})))
+    params = {"hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0} | params
+    return GaussianEmbedder(k, regularizer=regularizer, **params)
+
+
+# Losses
+
+
+def test_least_squares_loss():
+    # Mao et al. 2017, equation 9 (a = 0, b = c = 1).
+    critic, v, u = small(), draws(50, 2), draws(50, 2, seed=1)
+    real, fake = (critic(x).detach().numpy() for x in (v, u))
+    adversary = Adversarial(loss="lsgan")
+    expected = 0.5 * np.mean((real - 1) ** 2) + 0.5 * np.mean(fake**2)
+    assert adversary.critic_loss(critic, v, u, seeded()).item() == pytest.approx(expected)
+    expected = 0.5 * np.mean((fake - 1) ** 2)
+    chance, certain = 0.5 * 0.5**2, 0.5
+    assert adversary.encoder_loss(critic, v, u).item() == pytest.approx(
+        (expected - chance) / (certain - chance)
+    )
+
+
+def test_nonsaturating_loss():
+    # Goodfellow et al. 2014, section 3, with the sigmoid D = 1 / (1 + exp(-C)).
+    critic, v, u = small(), draws(50, 2), draws(50, 2, seed=1)
+    real, fake = (1 / (1 + np.exp(-critic(x).detach().numpy())) for x in (v, u))
+    adversary = Adversarial(loss="gan")
+    expected = -np.mean(np.log(real)) - np.mean(np.log(1 - fake))
+    assert adversary.critic_loss(critic, v, u, seeded()).item() == pytest.approx(expected)
+    expected = -np.mean(np.log(fake)) / math.log(2) - 1
+    assert adversary.encoder_loss(critic, v, u).item() == pytest.approx(expected)
+
+
+def test_wasserstein_loss_without_the_penalty():
+    # Gulrajani et al. 2017, equation 3.
+    critic, v, u = small(), draws(50, 2), draws(50, 2, seed=1)
+    difference = (critic(u).mean() - critic(v).mean()).item()
+    adversary = Adversarial(loss="wgan-gp", gradient_penalty=0)
+    assert adversary.critic_loss(critic, v, u, seeded()).item() == pytest.approx(difference)
+    # E|v| = sqrt(pi / 2) in the plane.
+    assert adversary.encoder_loss(critic, v, u).item() == pytest.approx(
+        -difference / math.sqrt(math.pi / 2)
+    )
+
+
+@pytest.mark.parametrize(("loss", "value"), [("lsgan", 0.5), ("wgan-gp", 3.0), ("gan", 0.0)])
+@pytest.mark.parametrize("joint", [False, True])
+def test_zero_at_chance(loss, value, joint):
+    adversary = Adversarial(loss=loss, joint=joint)
+    v, u = draws(20, 3), draws(20, 3, seed=1)
+    assert adversary.encoder_loss(constant(value), v, u).item() == pytest.approx(0, abs=1e-15)
+
+
+def test_one_where_the_least_squares_critic_is_certain():
+    v, u = torch.ones(20, 3), torch.zeros(20, 3)
+    for joint in (False, True):
+        adversary = Adversarial(loss="lsgan", joint=joint)
+        assert adversary.encoder_loss(lambda x: x[..., :1], v, u).item() == 1
+    assert Adversarial().critic_loss(lambda x: x[..., :1], v, u, seeded()).item() == 0
+
+
+def test_one_at_collapse_for_the_best_wasserstein_critic():
+    # From a point at the origin to N(0, I) the best critic is the distance from the origin.
+    v = draws(100_000, 4)
+    best = lambda u: u.norm(dim=-1, keepdim=True)  # noqa: E731
+    loss = Adversarial(loss="wgan-gp").encoder_loss(best, v, torch.zeros_like(v))
+    # The standard deviation of |v| over its mean is 0.36.
+    assert loss.item() == pytest.approx(1, abs=5 * 0.36 / 100_000**0.5)
+
+
+def test_joint_losses_mirror_the_critics():
+    # Decoder and encoder both want the critic wrong: (D(v), v) called encoded, and the reverse.
+    critic, v, u = small(5), draws(30, 5), draws(30, 5, seed=1)
+    for loss in LOSSES:
+        adversary = Adversarial(loss=loss, joint=True, gradient_penalty=0)
+        swapped = adversary.critic_loss(critic, u, v, seeded()).item()
+        mirrored = {
+            "lsgan": (4 * swapped - 1) / 3,
+            "gan": swapped / (2 * math.log(2)) - 1,
+            # E|v| for five components: sqrt(2) Gamma(3) / Gamma(5/2).
+            "wgan-gp": swapped / (math.sqrt(2) * 2 / math.gamma(2.5)),
+        }
+        assert adversary.encoder_loss(critic, v, u).item() == pytest.approx(mirrored[loss])
+
+
+def slope(value):
+    """A linear critic whose gradient has this norm."""
+    direction = torch.tensor([[0.6], [0.8]], dtype=torch.float64) * value
+    return lambda u: u @ direction
+
+
+@pytest.mark.parametrize("norm", [0.0, 0.5, 1.0, 3.0])
+def test_gradient_penalty_of_a_linear_critic(norm):
+    v, u = draws(20, 2), draws(20, 2, seed=1)
+    with_it, without = (
+        Adversarial(loss="wgan-gp", gradient_penalty=weight).critic_loss(
+            slope(norm), v, u, seeded()
+        )
+        for weight in (7.0, 0.0)
+    )
+    # The floor under the root is 1e-6 at zero slope.
+    assert (with_it - without).item() == pytest.approx(7 * (norm - 1) ** 2, abs=2e-5)
+
+
+def test_no_penalty_for_unit_slope_everywhere():
+    v, u = draws(50, 2), draws(50, 2, seed=1)
+    distance = lambda x: x.norm(dim=-1, keepdim=True)  # noqa: E731
+    loss = Adversarial(loss="wgan-gp").critic_loss(distance, v, u, seeded())
+    assert loss.item() == pytest.approx((distance(u) - distance(v)).mean().item(), abs=1e-9)
+
+
+def test_gradients_are_finite_where_the_critic_is_flat():
+    critic = MLP(2, 1, (8,), generator=seeded(), zero_last=True).double()
+    loss = Adversarial(loss="wgan-gp").critic_loss(critic, draws(9, 2), draws(9, 2), seeded())
+    loss.backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in critic.parameters())
+
+
+@every_form
+def test_gradient_of_the_encoders_loss(form):
+    critic, v, u = small(3), draws(6, 3), draws(6, 3, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(lambda u: Adversarial(**form).encoder_loss(critic, v, u), u)
+
+
+@every_form
+def test_leading_axes_equal_a_loop_over_models(form):
+    adversary, critic = Adversarial(**form), small(2, models=(3,))
+    v, u = draws(3, 20, 2), draws(3, 20, 2, seed=1)
+    together = adversary.encoder_loss(critic, v, u)
+    # One generator's draws for all models are those for each in turn.
+    critics = adversary.critic_loss(critic, v, u, seeded())
+    generator = seeded()
+    for i in range(3):
+        single = small(2)
+        for name, value in single.state_dict().items():
+            stacked = critic.state_dict()[name][i]
+            value.copy_(stacked.reshape(value.shape))
+        assert_close(together[i], adversary.encoder_loss(single, v[i], u[i]))
+        assert_close(critics[i], adversary.critic_loss(single, v[i], u[i], generator))
+
+
+def test_called_by_itself_it_is_what_stopping_watches():
+    u = draws(60, 2)
+    embedding = Embedding(u, None, u)
+    expected = SlicedEppsPulley()(embedding, generator=seeded())
+    assert_close(Adversarial()(embedding, generator=seeded()), expected)
+
+
+def test_no_critic_has_a_say_in_early_stopping():
+    first, second = (
+        embedder(form, max_iter=1).fit(WINE).validation_scores_[0]
+        for form in ({"n_critic": 1}, {"n_critic": 5, "loss": "gan"})
+    )
+    assert first == second
+
+
+# Training
+
+
+def watch(fitted, X):
+    """Train one step on X; return whether each half-step changed networks and critic."""
+    net = fitted.net_
+    net.n_rows_ = math.inf
+    rows = net.rows(fitted._start.standardize(X), None, None)
+    batch = (rows.x, rows.y)
+    changed = []
+    net.critic_.requires_grad_(True)
+    net._set_training(True)
+    for step in (lambda: net._critic_step(batch[0]), lambda: encoder_step(net, batch)):
+        before = states(net.module_), states(net.critic_)
+        step()
+        after = states(net.module_), states(net.critic_)
+        changed.append([not same(a, b) for a, b in zip(before, after, strict=True)])
+    return changed
+
+
+def encoder_step(net, batch):
+    net.critic_.requires_grad_(False)
+    net.optimizer_.zero_grad()
+    net.train_step_single(batch)
+    net.optimizer_.step()
+    net.critic_.requires_grad_(True)
+
+
+@every_form
+def test_each_step_changes_its_own_side_only(form):
+    fitted = embedder(form, max_iter=1).fit(WINE)
+    by_critic, by_encoder = watch(fitted, WINE)
+    assert by_critic == [False, True]
+    assert by_encoder == [True, False]
+
+
+def test_the_critic_has_an_optimizer_of_its_own():
+    net = embedder({"critic_learning_rate": 3e-3}, learning_rate_init=2e-3).fit(WINE).net_
+    critics = {id(p) for p in net.critic_.parameters()}
+    main = {id(p) for group in net.optimizer_.param_groups for p in group["params"]}
+    own = {id(p) for group in net.critic_optimizer_.param_groups for p in group["params"]}
+    assert own == critics
+    assert not main & critics
+    assert net.optimizer_.param_groups[0]["lr"] == 2e-3
+    assert net.critic_optimizer_.param_groups[0]["lr"] == 3e-3
+
+
+@pytest.mark.parametrize("n_critic", [1, 4])
+def test_the_critic_takes_its_number_of_steps(n_critic):
+    net = (
+        embedder({"n_critic": n_critic}, batch_size=len(WINE), early_stopping=False).fit(WINE).net_
+    )
+    (steps,) = {int(state["step"]) for state in net.critic_optimizer_.state.values()}
+    (encoder_steps,) = {int(state["step"]) for state in net.optimizer_.state.values()}
+    assert steps == n_critic * encoder_steps == n_critic * 3
+
+
+@every_form
+def test_what_a_fit_reports(form):
+    fitted = embedder(form).fit(WINE)
+    assert fitted.n_iter_ == len(fitted.critic_loss_curve_) == 3
+    assert np.isfinite(fitted.critic_loss_curve_).all()
+    assert np.isfinite(fitted.critic_gap_)
+    width = 2 + (WINE.shape[1] if form.get("joint") else 0)
+    assert fitted.critic_(torch.zeros(4, width)).shape == (4, 1)
+    fitted.set_params(regularizer="moment").fit(WINE)
+    assert not any(
+        hasattr(fitted, name) for name in ("critic_", "critic_loss_curve_", "critic_gap_")
+    )
+
+
+@every_loss
+def test_a_critic_is_at_a_loss_before_a_gaussian(loss):
+    X = np.random.default_rng(0).normal(size=(1000, 2))
+    fitted = embedder({"loss": loss}, max_iter=30, batch_size=500, early_stopping=False).fit(X)
+    # In standard deviations; a critic still moves with the last batches it has seen.
+    assert abs(fitted.critic_gap_) < 0.6
+
+
+@every_form
+def test_copies_go_on_as_the_original_does(form):
+    fitted = embedder(form, warm_start=True).fit(WINE)
+    copies = [pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)]
+    fitted.fit(WINE)
+    for other in copies:
+        assert same(states(other.critic_), states(other.net_.critic_))
+        other.fit(WINE)
+        assert same(states(other.critic_), states(fitted.critic_))
+        np.testing.assert_array_equal(other.transform(WINE), fitted.transform(WINE))
+
+
+@every_form
+def test_three_epochs_and_three_are_six(form):
+    settings = {"early_stopping": False, "n_iter_no_change": 100}
+    parts = embedder(form, warm_start=True, **settings).fit(WINE)
+    parts.fit(WINE)
+    whole = embedder(form, max_iter=6, **settings).fit(WINE)
+    np.testing.assert_array_equal(parts.transform(WINE), whole.transform(WINE))
+    assert same(states(parts.critic_), states(whole.critic_))
+    assert parts.critic_loss_curve_ == whole.critic_loss_curve_
+
+
+def test_a_stream_trains_the_critic_too():
+    streamed = embedder().partial_fit(WINE[:90])
+    before = states(streamed.critic_)
+    streamed.partial_fit(WINE[90:])
+    assert not same(before, states(streamed.critic_))
+    assert len(streamed.critic_loss_curve_) == streamed.n_iter_
+
+
+def test_a_fit_that_fails_leaves_the_critic_as_it_was():
+    fitted = embedder(warm_start=True).fit(WINE)
+    before = states(fitted.critic_)
+    losses, embedding = fitted.critic_loss_curve_, fitted.transform(WINE)
+    fitted.set_params(learning_rate_init=1e30)
+    with pytest.raises(ValueError, match="learning_rate_init"):
+        fitted.fit(WINE)
+    assert same(before, states(fitted.critic_))
+    assert same(before, states(fitted.net_.critic_))
+    assert fitted.critic_loss_curve_ == losses
+    np.testing.assert_array_equal(fitted.transform(WINE), embedding)
+
+
+@every_form
+def test_a_seed_settles_all_and_torchs_own_generator_is_left_alone(form):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    first = embedder(form).fit(WINE)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(6)
+    second = embedder(form).fit(WINE)
+    np.testing.assert_array_equal(first.transform(WINE), second.transform(WINE))
+    assert same(states(first.critic_), states(second.critic_))
+    other = embedder(form, random_state=1).fit(WINE)
+    assert not same(states(first.critic_), states(other.critic_))
+
+
+@every_form
+@pytest.mark.parametrize(("n", "k"), [(100, 1), (5, 2), (12, 1)])
+def test_few_rows_and_one_component(form, n, k):
+    Z = embedder(form, k).fit_transform(WINE[:n])
+    assert Z.shape == (n, k)
+    assert np.isfinite(Z).all()
+
+
+# The user's critic and parameters
+
+
+def test_a_critic_of_the_users_own():
+    own = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 1))
+    before = states(own)
+    fitted = embedder({"critic": own}).fit(WINE)
+    assert same(before, states(own))
+    assert not same(before, states(fitted.critic_))
+    asked = []
+
+    def factory(n_in, n_out):
+        asked.append((n_in, n_out))
+        return nn.Linear(n_in, n_out)
+
+    fitted = embedder({"critic": factory, "joint": True}).fit(WINE)
+    assert asked == [(WINE.shape[1] + 2, 1)]
+    assert isinstance(fitted.critic_, nn.Linear)
+
+
+@pytest.mark.parametrize("critic", [nn.Linear(2, 3), nn.Linear(5, 1), lambda p, q: nn.Linear(1, 1)])
+def test_a_critic_that_does_not_fit(critic):
+    with pytest.raises(ValueError, match=r"critic.* must map a tensor of shape"):
+        embedder({"critic": critic}).fit(WINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("loss", "foo"),
+        ("joint", "maybe"),
+        ("n_critic", 0),
+        ("n_critic", 1.5),
+        ("gradient_penalty", -1),
+        ("critic_learning_rate", 0),
+        ("critic_hidden_layer_sizes", (0,)),
+    ],
+)
+def test_parameters_out_of_range(name, value):
+    with pytest.raises(ValueError, match=f"(?s){name}.*Adversarial"):
+        embedder({name: value}).fit(WINE)
+
+
+def test_what_it_cannot_be_combined_with():
+    for task in ("classification", "regression"):
+        with pytest.raises(ValueError, match=r"joint=True.*task='reconstruction'"):
+            embedder({"joint": True}, task=task).fit(WINE, np.arange(len(WINE)) % 3)
+    for total in (Adversarial() + MomentMatching(), 2 * Adversarial()):
+        with pytest.raises(ValueError, match=r"Adversarial\(\) cannot be a term"):
+            GaussianEmbedder(2, regularizer=total).fit(WINE)
