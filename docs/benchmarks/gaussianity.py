@@ -94,6 +94,7 @@ def fit(estimator, X):
         # Stopping at max_iter is one of the default settings.
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", "n_quantiles", UserWarning)
+        warnings.filterwarnings("ignore", "posterior collapse", UserWarning)
         estimator.fit(X)
     return estimator, time.perf_counter() - start
 
