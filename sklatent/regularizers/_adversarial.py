@@ -30,15 +30,23 @@ class Adversarial(Regularizer):
 
     The encoder's losses are shifted and scaled: zero where the critic is at chance, and for the
     first two one where the embedding is a point (or the critic certain). There is no closed form
-    for the scale in between; it was set so that ``reg_weight=1`` is a sensible start.
+    for the scale in between. So ``reg_weight=1`` weighs a critic that is certain as much as a
+    reconstruction that explains nothing. With as many components as features, where bending
+    costs the reconstruction little, 10 reaches further.
 
     What a critic thinks means nothing over time. The criterion of early stopping, and this
-    object called by itself, is `SlicedEppsPulley` instead.
+    object called by itself, is `SlicedEppsPulley` instead. Encoder and critic circle each other
+    rather than settle, so the last epoch need not be the best: early stopping keeps the best.
+
+    A critic sees gaps between clusters and holes late, if at all: where the rows lie on a curve
+    or in tight clusters, the embedding closes the gaps in part only.
 
     Parameters
     ----------
     loss : {"lsgan", "wgan-gp", "gan"}, default="lsgan"
-        What critic and encoder minimise.
+        What critic and encoder minimise. Least squares is the default because its pull fades as
+        the embedding nears the target, and it got nearest in as many steps. That of "wgan-gp" never
+        fades: it wants a smaller ``learning_rate_init`` and more epochs.
     joint : bool, default=False
         Whether the critic sees pairs, (x, E(x)) against (D(v), v), and encoder and decoder are
         trained against it: adversarially learned inference (Dumoulin et al. 2017; Donahue et
