@@ -444,8 +444,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not self.warm_start:
             self.__dict__.pop("net_", None)
         with self._as_it_was_on_failure():
-            stopped = self._fit(X, y, sample_weight)
-        if not (stopped or self.max_iter == 0):
+            converged = self._fit(X, y, sample_weight)
+        if not converged:
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                 "optimization hasn't converged yet.",
@@ -511,7 +511,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             valid_rows = net.resample(self._rows(net, X, y, weight, valid))
         stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
         self._finish(net, self._start.standardize(X), weight, held_out=valid)
-        return stopped
+        waited = net.patience.wait_ > self.n_iter_no_change
+        return stopped or waited or self.max_iter == 0
 
     def _partial_fit(self, X, y, classes, sample_weight):
         first = not hasattr(self, "net_")

@@ -363,13 +363,23 @@ class EmbedderNet(NeuralNet):
         return stopped
 
     def losses_on(self, rows: Rows) -> Tensor:
-        """Return criterion, task loss and regularizer on all rows at once, draws frozen."""
+        """Return criterion, task loss and regularizer on all rows at once.
+
+        Draws are frozen, and the regularizer is at least zero.
+        """
         self._set_training(False)
         # The same draws each time, so that the criterion of two epochs can be compared.
         frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             embedding, output = self.infer(rows.x, generator=frozen)
-            return self.criterion_(rows.x, embedding, output, rows.y, math.inf, frozen)
+            _, task_loss, penalty = self.criterion_(
+                rows.x, embedding, output, rows.y, math.inf, frozen
+            )
+        # Estimates without bias fall below zero by chance. The best of many epochs would be the
+        # luckiest, did that count.
+        penalty = penalty.clamp(min=0)
+        criterion = task_loss + self.criterion_.reg_weight * penalty
+        return torch.stack([criterion, task_loss, penalty])
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the modules' weights."""
