@@ -457,8 +457,10 @@ def test_a_ring_becomes_more_gaussian():
     assert fall(ring, form, **settings) > 3  # 5.4 when it was written
 
 
-# Tenfold in every row was asked. What is held here is what was measured to hold, with a margin,
-# for an embedding of as many components as features.
+# The aim is tenfold for every source and form, and it is not reached. What is held here is what
+# was measured to hold, with a margin, on sources of more noise (ring and moons 0.2, clusters 0.7)
+# chosen after thinner ones (0.05, 0.2) had fallen less: 1 to 5 times. Joint inference falls by less
+# than 2, and is not held to anything here.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "form", "factor"),
