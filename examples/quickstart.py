@@ -6,9 +6,9 @@ was not fitted on.
 """
 
 import time
+import warnings
 
 import numpy as np
-from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -17,6 +17,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import QuantileTransformer
+from sklearn.utils.parallel import Parallel, delayed
 
 from sklatent import GaussianEmbedder
 
@@ -55,6 +56,8 @@ def held_out(embedder, train, test):
 def main():
     """Search, measure and print."""
     start = time.perf_counter()
+    # 100 epochs do for a look: no warnings that more would do better.
+    warnings.filterwarnings("ignore", message="Stochastic Optimizer")
     X, y = load_digits(return_X_y=True)
     X_train, X_test, y_train, _ = train_test_split(
         X / 16, y, test_size=0.3, stratify=y, random_state=0
