@@ -246,8 +246,7 @@ def test_variances_may_stand_for_the_covariance():
 
 def test_samples_look_like_rows(digits):
     for regularizer in ("moment", "kl"):
-        embedder = GaussianEmbedder(8, regularizer=regularizer, max_iter=60, random_state=0)
-        embedder.fit(digits[0])
+        embedder = GaussianEmbedder(8, regularizer=regularizer, random_state=0).fit(digits[0])
         drawn = embedder.sample(2000, random_state=0)
         np.testing.assert_array_equal(drawn, embedder.sample(2000, random_state=0))
         assert drawn.shape == (2000, 64)
