@@ -1,7 +1,7 @@
 """How far an embedding is from N(0, I): one class per distance."""
 
 from ._adversarial import Adversarial
-from ._base import Regularizer
+from ._base import Regularizer, Sum, Weighted
 from ._cramer_wold import CramerWold
 from ._energy import EnergyDistance
 from ._epps_pulley import SlicedEppsPulley
@@ -9,7 +9,6 @@ from ._kl import KLDivergence
 from ._mmd import MaximumMeanDiscrepancy
 from ._moment import MomentMatching
 from ._sliced_wasserstein import SlicedWasserstein
-from ._sum import Sum, Weighted
 
 REGULARIZERS: dict[str, type[Regularizer]] = {
     "adversarial": Adversarial,
