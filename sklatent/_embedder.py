@@ -32,6 +32,7 @@ from sklearn.utils.validation import (
 
 from ._params import (
     check_nested,
+    is_ours,
     is_stochastic,
     is_task,
     resolve_device,
@@ -528,7 +529,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if past is None:
             past = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
         # What is kept of the past is read at each call: half the digits, half the time.
-        past.add(self._start.standardize(X.astype(np.float32)), weight)
+        past.add(self._start.standardize(X).astype(np.float32), weight)
         self._reservoir = past
         calibrate = first or len(past.rows) >= 10 * self.n_components_
         self._finish(net, past.rows, past.weight, calibrate=calibrate)
@@ -718,13 +719,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.encoder is None
             and self.decoder is None
             and (self.task_ is None or type(self.task_) in TASKS.values())
-            and (
-                self.regularizer_ is None
-                or (
-                    type(self.regularizer_).__module__.startswith("sklatent.")
-                    and getattr(self.regularizer_, "critic", None) is None
-                )
-            )
+            and is_ours(self.regularizer_)
         )
         return nullcontext() if ours else isolated(draw_seed(), device)
 

@@ -80,6 +80,14 @@ def is_stochastic(regularizer: Regularizer | str | None) -> bool:
     return getattr(kind, "stochastic", False)
 
 
+def is_ours(regularizer: Regularizer | None) -> bool:
+    """Say whether a regularizer, its terms and its critic are all of this package."""
+    params = {} if regularizer is None else regularizer.get_params()
+    terms = [part for part in (regularizer, *params.values()) if isinstance(part, Regularizer)]
+    ours = all(type(term).__module__.startswith("sklatent.") for term in terms)
+    return ours and params.get("critic") is None
+
+
 def check_nested(name: str, value: Any, params: Mapping[str, Any]) -> None:
     """Raise where ``params`` sets a parameter of ``value``, and that has none."""
     nested = [key for key in params if key.startswith(f"{name}__")]

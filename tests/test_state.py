@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
 from sklatent import GaussianEmbedder
+from sklatent.regularizers import MomentMatching, Regularizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
@@ -129,3 +130,29 @@ def test_a_fit_that_fails_to_resume_leaves_the_estimator_as_it_was():
     np.testing.assert_array_equal(embedder.transform(X), before)
     embedder.set_params(**twin.get_params())
     np.testing.assert_array_equal(embedder.fit(X).transform(X), twin.fit(X).transform(X))
+
+
+class Jittered(Regularizer):
+    """A regularizer of a user's own that draws from torch's global generator."""
+
+    def __call__(self, embedding, n_rows=float("inf"), generator=None):
+        return embedding.sample.mean(-2).square().sum(-1) * (1 + torch.rand(()))
+
+
+def test_a_users_regularizer_inside_a_sum_is_kept_from_the_global_state():
+    embedder = GaussianEmbedder(
+        2, regularizer=MomentMatching() + Jittered(), max_iter=3, early_stopping=False
+    ).set_params(random_state=0)
+    before = torch.get_rng_state()
+    first = embedder.fit_transform(X)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    np.testing.assert_array_equal(embedder.fit_transform(X), first)
+
+
+def test_a_stream_far_from_zero_is_calibrated_all_the_same():
+    # In float32 rows at 1e9 would be told apart in steps of 64.
+    near = GaussianEmbedder(2, random_state=0).partial_fit(X).transform(X)
+    far = GaussianEmbedder(2, random_state=0).partial_fit(X + 1e9).transform(X + 1e9)
+    np.testing.assert_allclose(far, near, atol=1e-3)
+    np.testing.assert_allclose(np.cov(far.T), np.eye(2), atol=1e-3)

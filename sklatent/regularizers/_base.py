@@ -109,7 +109,7 @@ class Weighted(Regularizer):
         self.weight = weight
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:  # type: ignore[override]  # a class attribute above
         """Whether the regularizer needs a stochastic encoder."""
         return self.regularizer.stochastic
 
@@ -151,7 +151,7 @@ class Sum(Regularizer):
         self.second = second
 
     @property
-    def stochastic(self) -> bool:  # type: ignore[override]
+    def stochastic(self) -> bool:  # type: ignore[override]  # a class attribute above
         """Whether a term needs a stochastic encoder."""
         return self.first.stochastic or self.second.stochastic
 

@@ -39,7 +39,7 @@ class _Harmonics(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch: *grads
         (z,) = ctx.saved_tensors
         # d/dp of sum_j g_j cos(j p) + h_j sin(j p) is the real part of sum_j j (h_j + i g_j) z^j.
         j = torch.arange(grad.shape[1], dtype=grad.dtype, device=grad.device)

@@ -39,7 +39,7 @@ class _Kummer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # torch: *grads
         (x,), (a, b) = ctx.saved_tensors, ctx.parameters
         return gradient * _evaluate(a + 1, b + 1, x).mul_(-a / b), None, None
 

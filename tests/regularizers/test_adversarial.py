@@ -118,7 +118,7 @@ def test_one_where_the_least_squares_critic_is_certain():
 def test_one_at_collapse_for_the_best_wasserstein_critic():
     # From a point at the origin to N(0, I) the best critic is the distance from the origin.
     v = draws(100_000, 4)
-    best = lambda u: u.norm(dim=-1, keepdim=True)  # noqa: E731
+    best = lambda u: u.norm(dim=-1, keepdim=True)  # noqa: E731 (a formula)
     loss = Adversarial(loss="wgan-gp").encoder_loss(best, v, torch.zeros_like(v))
     # The standard deviation of |v| over its mean is 0.36.
     assert loss.item() == pytest.approx(1, abs=5 * 0.36 / 100_000**0.5)
@@ -160,7 +160,7 @@ def test_gradient_penalty_of_a_linear_critic(norm):
 
 def test_no_penalty_for_unit_slope_everywhere():
     v, u = draws(50, 2), draws(50, 2, seed=1)
-    distance = lambda x: x.norm(dim=-1, keepdim=True)  # noqa: E731
+    distance = lambda x: x.norm(dim=-1, keepdim=True)  # noqa: E731 (a formula)
     loss = Adversarial(loss="wgan-gp").critic_loss(distance, v, u, seeded())
     assert loss.item() == pytest.approx((distance(u) - distance(v)).mean().item(), abs=1e-9)
 

@@ -311,7 +311,7 @@ def test_float64_follows_further_training(fitted):
 
 def test_fit_leaves_global_random_states_and_threads_alone():
     def everything():
-        numpy_state = np.random.get_state()[1:3]  # noqa: NPY002
+        numpy_state = np.random.get_state()[1:3]  # noqa: NPY002 (the state to be left alone)
         return torch.get_rng_state(), numpy_state, torch.get_num_threads()
 
     before = copy.deepcopy(everything())
