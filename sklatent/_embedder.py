@@ -184,7 +184,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Learning rate of the optimizer (Adam).
 
     batch_size : int or "auto", default="auto"
-        Least number of rows in a minibatch. "auto" is an eighth of the rows, but from 128 to
+        Least number of rows in a minibatch. "auto" is a quarter of the rows, but from 128 to
         512 and at least 4 * n_components; or all rows where there are fewer.
 
     max_iter : int, default=200
@@ -505,14 +505,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         resume = hasattr(self, "net_")
         X, y, weight = self._check_rows(X, y, sample_weight, reset=not resume)
         net = self._resume(len(X)) if resume else self._initialize(X, y, weight)
-        train, valid = self._split(y, len(X), net)
-        rows = self._rows(net, X, y, weight, train)
-        valid_rows = None
-        if valid is not None:
-            valid_rows = net.resample(self._rows(net, X, y, weight, valid))
+        rows, valid_rows, valid = self._prepare(net, X, y, weight)
         stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
         self._finish(net, self._start.standardize(X), weight, held_out=valid)
-        waited = net.patience.wait_ > self.n_iter_no_change
+        waited = bool(net.patience.wait_ > self.n_iter_no_change)
         return stopped or waited or self.max_iter == 0
 
     def _partial_fit(self, X, y, classes, sample_weight):
@@ -677,7 +673,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _resolve_batch_size(self, n):
         if self.batch_size == "auto":
-            return max(min(max(128, n // 8), 512), 4 * self.n_components_)
+            return max(min(max(128, n // 4), 512), 4 * self.n_components_)
         return self.batch_size
 
     def _objective(self):
@@ -723,12 +719,26 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
         return nullcontext() if ours else isolated(draw_seed(), device)
 
-    def _split(self, y, n, net):
+    def _n_valid(self, n):
+        """Return how many of n rows are set aside."""
+        if self.early_stopping is False or (self.early_stopping == "auto" and n < 10):
+            return 0
+        return max(2, round(self.validation_fraction * n))
+
+    def _prepare(self, net, X, y, weight, n_valid=None):
+        """Return rows to train on, rows set aside or None, and the indices of the latter."""
+        train, valid = self._split(y, len(X), net, n_valid)
+        rows = self._rows(net, X, y, weight, train)
+        if valid is None:
+            return rows, None, None
+        return rows, net.resample(self._rows(net, X, y, weight, valid)), valid
+
+    def _split(self, y, n, net, n_valid=None):
         """Return the indices of the rows to train on, and of those set aside or None."""
         every = np.arange(n)
-        if self.early_stopping is False or (self.early_stopping == "auto" and n < 10):
+        n_valid = self._n_valid(n) if n_valid is None else n_valid
+        if n_valid == 0:
             return every, None
-        n_valid = max(2, round(self.validation_fraction * n))
         if n - n_valid < 2:
             raise ValueError(
                 f"early_stopping with validation_fraction={self.validation_fraction} leaves "

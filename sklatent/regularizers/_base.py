@@ -55,7 +55,7 @@ class Regularizer(ABC, BaseEstimator):
         ----------
         embedding : Embedding
             Tensors of shape (..., n, k), in standard coordinates. Leading axes are models.
-        n_rows : float, default=inf
+        n_rows : float or Tensor of shape (...), default=inf
             Number of rows that batches are drawn from without replacement; infinite for fresh
             draws.
         generator : torch.Generator, default=None

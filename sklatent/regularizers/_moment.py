@@ -86,9 +86,9 @@ class MomentMatching(Regularizer):
         sigma_hat = centered.mT @ centered / (n - 1)
         mean_error = mu_hat.square().sum(dim=(-2, -1))
         d = 1 / (n - 1) - 1 / (n_rows - 1) if self.unbiased else 0.0
-        c = 1 + (k + 1) * d
+        c = torch.as_tensor(1 + (k + 1) * d, dtype=u.dtype, device=u.device)  # (...) as n_rows
         identity = torch.eye(k, dtype=u.dtype, device=u.device)
-        cov_error = (sigma_hat - c * identity).square().sum(dim=(-2, -1))
+        cov_error = (sigma_hat - c[..., None, None] * identity).square().sum(dim=(-2, -1))
         if self.unbiased:
             total_var = sigma_hat.diagonal(dim1=-2, dim2=-1).sum(-1)
             mean_error = mean_error - (1 / n - 1 / n_rows) * total_var

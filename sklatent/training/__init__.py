@@ -5,6 +5,7 @@ from .build import Architecture, build_critic
 from .callbacks import NonFiniteLossError, Patience
 from .net import EmbedderNet, Objective
 from .randomness import isolated
+from .stack import Stack
 
 __all__ = [
     "Architecture",
@@ -13,6 +14,7 @@ __all__ = [
     "Objective",
     "Patience",
     "Rows",
+    "Stack",
     "build_critic",
     "isolated",
 ]

@@ -58,10 +58,11 @@ class Batches:
         return max(1, len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        for index in self._epoch().to(self.rows.x.device).tensor_split(len(self)):
+        for index in self.draw().to(self.rows.x.device).tensor_split(len(self)):
             yield self.rows[index]
 
-    def _epoch(self) -> Tensor:
+    def draw(self) -> Tensor:
+        """Draw the order of the next epoch: indices of rows, of shape (n,)."""
         n = len(self.rows)
         if self.generator is None:
             return torch.arange(n)

@@ -1,6 +1,7 @@
 """Builds encoder and decoder from a start and the user's choice of networks."""
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -9,8 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..networks import MLP, Autoencoder, Decoder, Encoder, Gated
+from ..networks import MLP, Autoencoder, Decoder, Encoder, Gated, Linear
 from ..regularizers import Adversarial
+
+#: How much larger the first layer's weights of whitened components are than those of features.
+#: Of 0 to 4, 2 to 4 gave the most Gaussian embeddings at equal R^2.
+COMPONENTS_GAIN = 3.0
 
 Network = nn.Module | Callable[[int, int | None], nn.Module] | None
 
@@ -61,6 +66,8 @@ class Architecture:
         width = k if log_var is None else 2 * k
         from_start = encoder_skip is not None
         network = self._network("encoder", p, width, generator, from_start, gated=from_start)
+        if from_start and self.encoder is None and self.hidden_layer_sizes:
+            _notice_components(network, cast(NDArray, encoder_skip), generator)
         encoder = Encoder(network, _tensor(encoder_skip), _tensor(log_var))
         if self.decoder is None and self.out_features is None:
             return Autoencoder(encoder, None)
@@ -91,6 +98,21 @@ class Architecture:
             )
         module = own_module(name, given, in_features, out_features)
         return Gated(module, out_features) if gated and out_features is not None else module
+
+
+def _notice_components(network: nn.Module, skip: NDArray, generator: torch.Generator) -> None:
+    """Let a network start as if it also saw the whitened components W x~ of a row x~.
+
+    x~ hardly shows components of little variance, which count as much as any other in the
+    embedding; a network that sees only x~ takes long to bend them. A first layer A becomes
+    A + B W, with entries of B from U(-b, b), b = COMPONENTS_GAIN / sqrt(p).
+    """
+    first = cast(Linear, cast(MLP, network)[0])
+    width, p = first.weight.shape
+    bound = COMPONENTS_GAIN / math.sqrt(p)
+    noticed = torch.empty(width, len(skip)).uniform_(-bound, bound, generator=generator)
+    with torch.no_grad():
+        first.weight += noticed @ torch.from_numpy(skip).to(noticed)
 
 
 def own_module(

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from skorch.callbacks import Callback
+from torch import Tensor
 
 #: Steps without improvement that are tolerated in any case: an epoch of few rows has few.
 MIN_STEPS = 300
@@ -21,7 +22,7 @@ class LossCurves(Callback):
     """Averages the losses of an epoch's batches and writes them to the history.
 
     Keys: ``loss``, ``task_loss``, ``regularizer``, and ``critic_loss`` where there is a critic;
-    means over the rows.
+    means over the rows. Of a stack of models they are lists.
     """
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -32,10 +33,10 @@ class LossCurves(Callback):
         self, net: Any, batch: Any = None, training: bool = False, **step: Any
     ) -> None:
         if training:
-            n = len(batch[0])
+            n = batch[0].shape[-2]
             losses = step["losses"]
             if "critic_loss" in step:
-                losses = torch.cat([losses, step["critic_loss"].view(1)])
+                losses = torch.cat([losses, step["critic_loss"].unsqueeze(0)])
             self.sums_ = self.sums_ + n * losses
             self.n_rows_ += n
 
@@ -44,7 +45,7 @@ class LossCurves(Callback):
         losses = dict(zip(names, (self.sums_ / self.n_rows_).tolist(), strict=False))
         for name, loss in losses.items():
             net.history.record(name, loss)
-        if not torch.isfinite(self.sums_).all():
+        if not (net.models or torch.isfinite(self.sums_).all()):
             raise NonFiniteLossError(
                 f"the training loss became {losses['loss']} in epoch {len(net.history)} "
                 f"({', '.join(f'{name} {loss}' for name, loss in losses.items())})"
@@ -55,7 +56,8 @@ class Patience(Callback):
     """Stops training that no longer improves, and keeps the best weights.
 
     It watches the criterion on validation rows where there are some, and then returns the best
-    weights seen, those before the first epoch among them; else the training loss.
+    weights seen, those before the first epoch among them; else the training loss. Of a stack of
+    models each has a best of its own, and training stops when none improves.
 
     Parameters
     ----------
@@ -69,6 +71,10 @@ class Patience(Callback):
     ----------
     scores_ : list of float
         Minus the criterion on the validation rows, before the first epoch and after each.
+    wait_ : Tensor of shape (...)
+        Number of epochs without improvement, per model.
+    done_ : Tensor of shape (...)
+        Whether that is too many.
     """
 
     def __init__(self, tol: float, n_iter_no_change: int) -> None:
@@ -76,35 +82,53 @@ class Patience(Callback):
         self.n_iter_no_change = n_iter_no_change
 
     def initialize(self) -> "Patience":
-        self.scores_: list[float] = []
+        self.scores_: list[Any] = []
         return self
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
-        self.best_, self.best_weights_, self.wait_ = float("inf"), None, 0
+        models = net.models
+        self.best_ = torch.full(models, torch.inf, dtype=torch.float64)
+        self.wait_ = torch.zeros(models, dtype=torch.int64)
+        self.done_ = torch.zeros(models, dtype=torch.bool)
+        self.best_weights_: dict[str, Tensor] | None = None
         if X[1] is not None:
-            criterion = float(net.losses_on(X[1])[0])
+            criterion = net.losses_on(X[1])[0].tolist()
             self._watch(net, criterion, keep_weights=True)
             if not self.scores_:
-                self.scores_.append(-criterion)
+                self.scores_.append(_minus(criterion))
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         validated = dataset_valid is not None
         criterion = net.history[-1, "criterion" if validated else "loss"]
         self._watch(net, criterion, keep_weights=validated)
         if validated:
-            self.scores_.append(-criterion)
+            self.scores_.append(_minus(criterion))
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
-        if self.wait_ > self.n_iter_no_change and n_steps >= MIN_STEPS:
+        # Once done, done: no model has a second chance because another is still in training.
+        self.done_ = self.done_ | (self.wait_ > self.n_iter_no_change) & (n_steps >= MIN_STEPS)
+        if self.done_.all():
             raise StopTraining
 
-    def _watch(self, net: Any, loss: float, keep_weights: bool) -> None:
-        self.wait_ = self.wait_ + 1 if loss > self.best_ - self.tol else 0
-        if loss < self.best_:
-            self.best_ = loss
-            if keep_weights:
-                self.best_weights_ = net.weights()
+    def _watch(self, net: Any, criterion: Any, keep_weights: bool) -> None:
+        loss = torch.tensor(criterion, dtype=torch.float64)
+        self.wait_ = torch.where(loss > self.best_ - self.tol, self.wait_ + 1, 0)
+        better = (loss < self.best_) & ~self.done_
+        if not better.any():
+            return
+        self.best_ = torch.where(better, loss, self.best_)
+        if not keep_weights:
+            return
+        if self.best_weights_ is None or better.all():
+            self.best_weights_ = net.weights()
+        else:
+            for name, value in net.module_.state_dict().items():
+                self.best_weights_[name][better] = value[better]
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         if self.best_weights_ is not None:
             net.module_.load_state_dict(self.best_weights_)
             self.best_weights_ = None
+
+
+def _minus(criterion: Any) -> Any:
+    return (-torch.tensor(criterion, dtype=torch.float64)).tolist()

@@ -26,7 +26,8 @@ class Objective(nn.Module):
     ----------
     task : Task or None
     regularizer : Regularizer or None
-    reg_weight : float
+    reg_weight : float or Tensor of shape (...)
+        One for all models, or one for each.
     mean, scale : ndarray of shape (p,), float
         Units of X: x = mean + scale * x~.
     target_mean, target_factor : ndarray of shapes (k,), (k, k)
@@ -41,7 +42,7 @@ class Objective(nn.Module):
         self,
         task: Task | None,
         regularizer: Regularizer | None,
-        reg_weight: float,
+        reg_weight: float | Tensor,
         mean: NDArray,
         scale: float,
         target_mean: NDArray,
@@ -217,7 +218,7 @@ class EmbedderNet(NeuralNet):
         critic_losses = [self._critic_step(batch[0]) for _ in range(n_steps)]
         self.critic_.requires_grad_(False)
         step = super().train_step(batch, **fit_params)
-        return step | {"critic_loss": torch.stack(critic_losses).mean()}
+        return step | {"critic_loss": torch.stack(critic_losses).mean(dim=0)}
 
     @property
     def _adversary(self) -> Adversarial:
@@ -228,8 +229,8 @@ class EmbedderNet(NeuralNet):
             embedding = self.infer(x, generator=self.generator_)[0]
             prior, encoded = self._pairs(x, embedding.sample, self.generator_)
         self.critic_optimizer_.zero_grad()
-        loss = self._adversary.critic_loss(self.critic_, prior, encoded, self.generator_).sum()
-        loss.backward()
+        loss = self._adversary.critic_loss(self.critic_, prior, encoded, self.generator_)
+        loss.sum().backward()
         self.critic_optimizer_.step()
         return loss.detach()
 
@@ -274,8 +275,8 @@ class EmbedderNet(NeuralNet):
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         losses = self.losses_on(Rows(*batch))
-        self.history.record("criterion", float(losses[0]))
-        return {"loss": losses[0], "losses": losses}
+        self.history.record("criterion", losses[0].tolist())
+        return {"loss": losses[0].sum(), "losses": losses}
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, **kwargs)
@@ -299,6 +300,11 @@ class EmbedderNet(NeuralNet):
         return float((prior.mean() - encoded.mean()) / prior.std())
 
     # Training
+
+    @property
+    def models(self) -> tuple[int, ...]:
+        """Shape of the stack of models; () for one."""
+        return ()
 
     def rows(self, x: NDArray, y: NDArray | None, weight: NDArray | None) -> Rows:
         """Put rows on the device: floats as float32, whole numbers as int64."""
@@ -342,21 +348,27 @@ class EmbedderNet(NeuralNet):
             Number of rows that a regularizer is told batches are drawn from.
         """
         before = self.checkpoint()
-        self.n_rows_ = n_rows
-        data = (rows, valid)
-        stopped = False
         try:
-            self.notify("on_train_begin", X=data, y=None)
-            try:
-                self.fit_loop(data, epochs=epochs)
-            except StopTraining:
-                stopped = True
-            self.notify("on_train_end", X=data, y=None)
+            stopped = self.run(rows, valid, epochs, n_rows)
             if not all(bool(value.isfinite().all()) for value in self.module_.parameters()):
                 raise NonFiniteLossError("the weights became infinite or not a number")
         except BaseException:
             self.restore(before)
             raise
+        return stopped
+
+    def run(self, rows: Any, valid: Any, epochs: int, n_rows: Any) -> bool:
+        """Train as `train` does, without a way back."""
+        self.n_rows_ = n_rows
+        data = (rows, valid)
+        try:
+            self.notify("on_train_begin", X=data, y=None)
+            try:
+                self.fit_loop(data, epochs=epochs)
+                stopped = False
+            except StopTraining:
+                stopped = True
+            self.notify("on_train_end", X=data, y=None)
         finally:
             self._set_training(False)
             self.__dict__.pop("double_", None)

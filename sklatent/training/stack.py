@@ -1,0 +1,262 @@
+"""Trains many nets as one: their weights stacked along a leading axis, each on rows of its own."""
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from ..networks import WithSkip
+from .batches import Batches, Rows
+from .callbacks import Patience
+from .net import EmbedderNet
+
+#: Share of the stack that has to be done before what is left is copied to a smaller one.
+DONE_SHARE = 1 / 8
+
+CURVES = ("loss", "task_loss", "regularizer", "critic_loss", "criterion")
+
+
+class FoldBatches:
+    """Iterates over the rows of several folds at once; each iteration is one epoch.
+
+    Batches have shape (folds, n, ...). An epoch has as many steps as one of the largest fold
+    alone; it leaves out at random what does not fill a step, and a smaller fold begins its next
+    round when its rows are used up.
+
+    Parameters
+    ----------
+    folds : list of Rows
+    batch_size : int
+    generators : list of torch.Generator or None
+        Sources of each fold's order; None keeps the rows in order.
+    """
+
+    def __init__(
+        self, folds: list[Rows], batch_size: int, generators: list[torch.Generator] | None = None
+    ) -> None:
+        largest = max(len(rows) for rows in folds)
+        self.n_steps = max(1, largest // batch_size)
+        self.n_rows = largest // self.n_steps
+        sources = generators or [None] * len(folds)
+        self.rounds = [Batches(*each) for each in zip(folds, [self.n_rows] * len(folds), sources)]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        orders = [self._epoch(each).split(self.n_rows) for each in self.rounds]
+        for step in zip(*orders, strict=True):
+            yield _stack_rows(
+                [each.rows[index] for each, index in zip(self.rounds, step, strict=True)]
+            )
+
+    def _epoch(self, fold: Batches) -> Tensor:
+        n = self.n_steps * self.n_rows
+        order = torch.cat([fold.draw() for _ in range(0, n, len(fold.rows))])
+        return order[:n].to(fold.rows.x.device)
+
+
+def _stack_rows(folds: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    x, y = zip(*folds, strict=True)
+    return torch.stack(x), None if y[0] is None else torch.stack(y)
+
+
+class Stack(EmbedderNet):
+    """Many nets that train as one.
+
+    Model i starts as ``nets[fold[i]]`` and trains on that fold's rows, with a weight of the
+    regularizer of its own. Models do not meet: the loss is their sum, and Adam works number by
+    number. One that is done leaves the stack.
+
+    Parameters
+    ----------
+    nets : list of EmbedderNet
+        One per fold, of one architecture and with fold's task; they are left as they are, but
+        for their generators, which give the order of rows.
+    fold : Tensor of shape (models,)
+        Of whole numbers.
+    reg_weight : Tensor of shape (models,)
+    """
+
+    def __init__(self, nets: list[EmbedderNet], fold: Tensor, reg_weight: Tensor) -> None:
+        self.nets = nets
+        self.fold = fold
+        first = nets[0]
+        objective = copy.copy(first.criterion_)
+        objective.reg_weight = reg_weight.to(first.device)
+        if objective.task is not None:
+            objective.task = copy.copy(objective.task)
+            nats = torch.tensor([net.criterion_.task.nats_ for net in nets])
+            objective.task.nats_ = nats[fold].to(first.device)
+        super().__init__(
+            stack_modules([net.module_ for net in nets], fold),
+            objective,
+            None if first.critic_ is None else stack_modules([net.critic_ for net in nets], fold),
+            seed=first.seed,
+            patience=Patience(first.patience.tol, first.patience.n_iter_no_change),
+            lr=first.lr,
+            batch_size=max(net.batch_size for net in nets),
+            device=first.device,
+        )
+        self.verbose = 0
+
+    # Set-up
+
+    @property
+    def _default_callbacks(self) -> list[tuple[str, Any]]:
+        curves, *others = super()._default_callbacks
+        return [curves, ("retire", Retire()), *others]
+
+    @property
+    def models(self) -> tuple[int, ...]:
+        """Shape of the stack: the number of models that are left."""
+        return (len(self.alive_),)
+
+    def get_iterator(self, dataset: list[Rows], training: bool = False) -> FoldBatches:
+        if training:
+            generators = [net.generator_ for net in self.nets]
+            return FoldBatches(dataset, self.batch_size, generators)
+        return FoldBatches(dataset, len(dataset[0]))
+
+    # Steps
+
+    def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        return super().train_step(self._of_models(*batch), **fit_params)
+
+    def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        return super().validation_step(self._of_models(*batch), **fit_params)
+
+    def losses_on(self, rows: Rows | list[Rows]) -> Tensor:
+        """Return criterion, task loss and regularizer of each model: shape (3, models)."""
+        if isinstance(rows, list):
+            rows = Rows(*self._of_models(*_stack_rows([(fold.x, fold.y) for fold in rows])))
+        return super().losses_on(rows)
+
+    def _of_models(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        return x[self.fold_], None if y is None else y[self.fold_]
+
+    # Training
+
+    def train_apart(
+        self, rows: list[Rows], valid: list[Rows] | None, epochs: int
+    ) -> list[EmbedderNet | None]:
+        """Train for some epochs; return each model by itself, None where it diverged.
+
+        Parameters
+        ----------
+        rows, valid : list of Rows
+            To train on, and to watch the criterion on: one per fold. Those of ``valid`` are
+            equally many.
+        epochs : int
+        """
+        n_rows = torch.tensor([float(len(fold)) for fold in rows], device=self.device)
+        self.alive_ = torch.arange(len(self.fold))
+        self.fold_ = self.fold.to(self.device)
+        self.trained_: list[EmbedderNet | None] = [None] * len(self.fold)
+        self.curves_: list[list[dict[str, float]]] = [[] for _ in self.fold]
+        self.diverged_: set[int] = set()
+        self.run(rows, valid, epochs, n_rows[self.fold_])
+        self.retire(torch.ones(self.models, dtype=torch.bool), self.weights())
+        return self.trained_
+
+    def retire(self, done: Tensor, weights: dict[str, Tensor]) -> None:
+        """Take models out of the stack.
+
+        Parameters
+        ----------
+        done : Tensor of shape (models,)
+        weights : dict
+            What the models leave with.
+        """
+        for i in done.nonzero().flatten().tolist():
+            model = int(self.alive_[i])
+            finite = all(bool(value[i].isfinite().all()) for value in weights.values())
+            if finite and model not in self.diverged_:
+                self.trained_[model] = self._by_itself(i, model, weights)
+        self._keep(~done)
+
+    def _by_itself(self, i: int, model: int, weights: dict[str, Tensor]) -> EmbedderNet:
+        net = copy.deepcopy(self.nets[int(self.fold[model])])
+        net.module_.load_state_dict({name: value[i] for name, value in weights.items()})
+        if self.critic_ is not None:
+            state = self.critic_.state_dict()
+            net.critic_.load_state_dict({name: value[i] for name, value in state.items()})
+        for epoch in self.curves_[model]:
+            net.history.new_epoch()
+            for name, value in epoch.items():
+                net.history.record(name, value)
+        scores = [-epoch["criterion"] for epoch in self.curves_[model] if "criterion" in epoch]
+        net.patience.scores_ = [start[model] for start in self.patience.scores_[:1]] + scores
+        net.patience.wait_ = self.patience.wait_[i]
+        return net
+
+    def _keep(self, kept: Tensor) -> None:
+        patience, objective = self.patience, self.criterion_
+        for part in filter(None, self._stateful()):
+            if isinstance(part, nn.Module):
+                _select(part, kept)
+                continue
+            for state in part.state.values():
+                for name in ("exp_avg", "exp_avg_sq"):
+                    state[name] = state[name][kept]
+        self.alive_, self.fold_ = self.alive_[kept], self.fold_[kept]
+        self.n_rows_ = self.n_rows_[kept]
+        objective.reg_weight = objective.reg_weight[kept]
+        if objective.task is not None:
+            objective.task.nats_ = objective.task.nats_[kept]
+        patience.best_, patience.wait_ = patience.best_[kept], patience.wait_[kept]
+        patience.done_ = patience.done_[kept]
+        if patience.best_weights_ is not None:
+            patience.best_weights_ = {
+                name: value[kept] for name, value in patience.best_weights_.items()
+            }
+
+
+class Retire(Callback):
+    """Keeps each model's curves, and takes those that are done out of the stack."""
+
+    def on_epoch_begin(self, net: Stack, **kwargs: Any) -> None:
+        done, best_weights = net.patience.done_, net.patience.best_weights_
+        if best_weights is None and done.any():
+            net.retire(done, net.weights())
+        elif done.float().mean() >= DONE_SHARE:
+            net.retire(done, best_weights)
+
+    def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
+        patience, epoch = net.patience, net.history[-1]
+        diverged = ~torch.tensor(epoch["loss"]).isfinite()
+        net.diverged_.update(net.alive_[diverged].tolist())
+        patience.done_ = patience.done_ | diverged
+        names = [name for name in CURVES if name in epoch]
+        for i, model in enumerate(net.alive_.tolist()):
+            if not patience.done_[i]:
+                net.curves_[model].append({name: epoch[name][i] for name in names})
+
+
+def stack_modules(modules: list[nn.Module], index: Tensor) -> nn.Module:
+    """Stack the parameters and buffers of modules of one architecture.
+
+    Parameters
+    ----------
+    modules : list of Module
+    index : Tensor of shape (models,)
+        Which of the modules stands at each place.
+    """
+    parameters, buffers = torch.func.stack_module_state(modules)
+    stacked = copy.deepcopy(modules[0])
+    for path, module in stacked.named_modules():
+        prefix = f"{path}." if path else ""
+        for name in [name for name, value in module._parameters.items() if value is not None]:
+            value = parameters[prefix + name].detach()[index]
+            module._parameters[name] = nn.Parameter(value)
+        for name in [name for name, value in module._buffers.items() if value is not None]:
+            module._buffers[name] = buffers[prefix + name][index]
+        if isinstance(module, WithSkip):
+            module.exact_skip = None  # a stack trains, in float32; it does not predict
+    return stacked
+
+
+def _select(module: nn.Module, kept: Tensor) -> None:
+    for value in (*module.parameters(), *module.buffers()):
+        value.data = value.data[kept]
+        value.grad = None
