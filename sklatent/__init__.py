@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["GaussianEmbedder", "__version__"]
+__all__ = ["GaussianEmbedder", "GaussianEmbedderCV", "__version__"]
 
 if TYPE_CHECKING:
     from ._embedder import GaussianEmbedder
+    from ._embedder_cv import GaussianEmbedderCV
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from ._embedder import GaussianEmbedder
 
         return GaussianEmbedder
+    if name == "GaussianEmbedderCV":
+        from ._embedder_cv import GaussianEmbedderCV
+
+        return GaussianEmbedderCV
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

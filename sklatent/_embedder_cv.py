@@ -1,0 +1,378 @@
+"""GaussianEmbedderCV: the path over reg_weight, its candidates trained as one stack."""
+
+import copy
+import inspect
+import time
+import warnings
+from itertools import product
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import _fit_context, is_classifier
+from sklearn.exceptions import FitFailedWarning
+from sklearn.metrics import get_scorer_names
+from sklearn.model_selection import GridSearchCV, check_cv
+from sklearn.utils import _safe_indexing, check_array, check_random_state
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.metaestimators import available_if
+
+from ._embedder import GaussianEmbedder
+from ._params import is_ours
+from ._start import PCAStart
+from .regularizers import Adversarial
+from .tasks import TASKS
+from .training import NonFiniteLossError, Stack
+
+SHARED = [
+    name
+    for name in inspect.signature(GaussianEmbedder).parameters
+    if name not in ("reg_weight", "warm_start")
+]
+
+
+class GaussianEmbedderCV(GaussianEmbedder):
+    r"""`GaussianEmbedder` that chooses the weight of its regularizer by cross-validation.
+
+    It does what `sklearn.model_selection.GridSearchCV` over ``reg_weight`` does, and trains all
+    candidates, each weight on each fold, as one stacked network: each on its own rows, from its
+    own principal components, with its own early stop. Then it fits an embedder with the best
+    weight to all rows; its attributes and methods are those of that embedder.
+
+    The log-likelihood, the default score of a reconstruction, chooses the best model of the
+    data, and that need not be the most Gaussian embedding: see
+    `metrics.most_gaussian_within` for `refit`.
+
+    Parameters
+    ----------
+    n_components : int or float in (0, 1), default=2
+        As in `GaussianEmbedder`. A share of variance is resolved once, on all rows.
+
+    reg_weights : array-like of shape (n_weights,), default=(0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
+        Weights to try.
+
+    cv : int, cross-validation generator or iterable, default=5
+        As in `sklearn.model_selection.GridSearchCV`: number of folds (stratified for a
+        classification), a splitter, or an iterable of pairs of train and test indices.
+
+    scoring : str, callable, list, tuple or dict, default=None
+        As in `GridSearchCV`; None is `GaussianEmbedder.score`, weighted where `fit` is given
+        weights.
+
+    refit : bool, str or callable, default=True
+        Whether to fit an embedder with the best weight to all rows. With several scores, the
+        name of the one that decides. A function of ``cv_results_`` returns the index of the
+        best weight.
+
+    regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
+            init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
+            early_stopping, validation_fraction, device, random_state, verbose, net_params
+        As in `GaussianEmbedder`. Own networks, regularizers and tasks, and `net_params`, cannot
+        be stacked: then candidates train one at a time, and a warning says so.
+
+    Attributes
+    ----------
+    reg_weight_ : float
+        The best weight.
+    reg_weights_ : ndarray of shape (n_weights,)
+    cv_results_ : dict of ndarrays
+        Scores and times with the keys of `GridSearchCV`. A candidate's time is its share of the
+        stack's.
+    best_index_ : int
+        Where ``cv_results_`` has the best weight.
+    best_score_ : float
+        Mean score of the best weight over the folds; not where `refit` is a function.
+    best_embedder_ : GaussianEmbedder
+        Fitted to all rows; not with ``refit=False``.
+    n_splits_ : int
+    scorer_ : callable or dict
+        What scored the candidates.
+
+    See Also
+    --------
+    GaussianEmbedder : Has all other attributes, which this class shares.
+
+    Notes
+    -----
+    Candidates on the same fold start with the same weights and see the same batches, as those
+    of a grid search do that share an integer `random_state`. All folds set aside as many rows
+    for early stopping as the smallest. With an elementwise optimizer as Adam, and
+    without draws (of directions, or of a stochastic encoder), they are the grid search's up to
+    rounding where folds are equally large and a whole number of batches.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklatent import GaussianEmbedderCV
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> embedder = GaussianEmbedderCV(
+    ...     reg_weights=[0.1, 1], cv=3, hidden_layer_sizes=(8,), max_iter=3, random_state=0
+    ... )
+    >>> embedder.fit(X).reg_weight_ in (0.1, 1)  # doctest: +SKIP
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        **{name: GaussianEmbedder._parameter_constraints[name] for name in SHARED},
+        "reg_weights": ["array-like"],
+        "cv": ["cv_object"],
+        "scoring": [StrOptions(set(get_scorer_names())), callable, list, tuple, dict, None],
+        "refit": ["boolean", str, callable],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        reg_weights=(0.001, 0.01, 0.1, 1.0, 10.0, 100.0),
+        cv=5,
+        scoring=None,
+        refit=True,
+        regularizer="moment",
+        task="reconstruction",
+        target_mean=None,
+        target_cov=None,
+        hidden_layer_sizes=(256, 256),
+        activation="silu",
+        encoder=None,
+        decoder=None,
+        init="pca",
+        calibration="affine",
+        learning_rate_init=1e-3,
+        batch_size="auto",
+        max_iter=200,
+        tol=1e-4,
+        n_iter_no_change=10,
+        early_stopping="auto",
+        validation_fraction=0.1,
+        device="cpu",
+        random_state=None,
+        verbose=0,
+        net_params=None,
+    ):
+        self.n_components = n_components
+        self.reg_weights = reg_weights
+        self.cv = cv
+        self.scoring = scoring
+        self.refit = refit
+        self.regularizer = regularizer
+        self.task = task
+        self.target_mean = target_mean
+        self.target_cov = target_cov
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.encoder = encoder
+        self.decoder = decoder
+        self.init = init
+        self.calibration = calibration
+        self.learning_rate_init = learning_rate_init
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_iter_no_change = n_iter_no_change
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        self.net_params = net_params
+
+    partial_fit = available_if(lambda self: False)(GaussianEmbedder.partial_fit)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+    ) -> Self:
+        """Choose the weight of the regularizer, and learn the embedding of X with it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
+            As in `GaussianEmbedder.fit`; also for the splitter and the scores.
+        sample_weight : array-like of shape (n_samples,), default=None
+            As in `GaussianEmbedder.fit`, in every fold.
+        groups : array-like of shape (n_samples,), default=None
+            For a splitter that keeps groups together.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            As `GaussianEmbedder.fit`, and where every candidate diverges.
+        """
+        for name in set(vars(self)) - set(self.get_params(deep=False)):
+            delattr(self, name)
+        self.reg_weights_ = self._check_reg_weights()
+        params = {name: getattr(self, name) for name in SHARED}
+        embedder = GaussianEmbedder(**params)
+        data = embedder._check_rows(X, y, sample_weight, reset=True)
+        if not isinstance(self.n_components, Integral):
+            random_state = check_random_state(self.random_state)
+            start = PCAStart.fit(data[0], data[2], self.n_components, random_state)
+            embedder.n_components = params["n_components"] = len(start.components)
+
+        # Rows of weight zero do not exist: not for the splitter or the scores either.
+        weight = data[2]
+        labels = y
+        if sample_weight is not None:
+            kept = np.flatnonzero(np.asarray(sample_weight) > 0)
+            labels, groups = (
+                None if each is None else _safe_indexing(each, kept) for each in (y, groups)
+            )
+        splitter = check_cv(self.cv, labels, classifier=is_classifier(embedder))
+        splits = list(splitter.split(data[0], labels, groups))
+        self.n_splits_ = len(splits)
+        search = GridSearchCV(embedder, {}, scoring=self.scoring, refit=self.refit)
+        scorer, refit_metric = search._get_scorers()
+        self.scorer_ = getattr(scorer, "_scorers", scorer)
+
+        began = time.perf_counter()
+        candidates = _Candidates(embedder, data, [train for train, _ in splits])
+        fitted = candidates.fit(self.reg_weights_.tolist(), self.max_iter)
+        fit_time = (time.perf_counter() - began) / len(fitted)
+        out = []
+        for candidate, (_, test) in zip(fitted, splits * len(self.reg_weights_), strict=True):
+            began = time.perf_counter()
+            known = [data[0][test]]
+            if labels is not None:
+                known.append(_safe_indexing(labels, test))
+            weighted = self.scoring is None and weight is not None
+            routed = {"sample_weight": weight[test]} if weighted else {}
+            scores = None if candidate is None else scorer(candidate, *known, **routed)
+            elapsed = time.perf_counter() - began
+            out.append({"test_scores": scores, "fit_time": fit_time, "score_time": elapsed})
+        grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
+        self.cv_results_ = search._format_results(grid, self.n_splits_, _without_gaps(out))
+
+        if self.refit or scorer is self.scorer_:
+            best = search._select_best_index(self.refit, refit_metric, self.cv_results_)
+            self.best_index_, self.reg_weight_ = int(best), float(self.reg_weights_[best])
+            if not callable(self.refit):
+                self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
+        if self.refit:
+            self.best_embedder_ = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
+            attributes = vars(self.best_embedder_.fit(X, y, sample_weight))
+            inputs = self.best_embedder_.get_params(deep=False)
+            vars(self).update({key: attributes[key] for key in attributes if key not in inputs})
+        return self
+
+    def _check_reg_weights(self):
+        weights = check_array(
+            self.reg_weights, ensure_2d=False, dtype=np.float64, input_name="reg_weights"
+        )
+        if weights.ndim != 1 or weights.min() < 0:
+            raise ValueError(
+                f"reg_weights must be a sequence of numbers >= 0, got {self.reg_weights!r}"
+            )
+        return weights
+
+
+class _Candidates:
+    """An embedder on the training rows of each fold, ready to be trained with any reg_weight.
+
+    Parameters
+    ----------
+    embedder : GaussianEmbedder
+        Its ``n_components`` are a number.
+    data : tuple
+        All rows, their labels or None and weights or None, validated.
+    trains : list of ndarray
+        Indices of each fold's training rows.
+    """
+
+    def __init__(self, embedder: GaussianEmbedder, data: Any, trains: list[Any]) -> None:
+        self.embedders = [copy.copy(embedder) for _ in trains]
+        self.data = [
+            fold._check_rows(*(part if part is None else part[train] for part in data), reset=True)
+            for fold, train in zip(self.embedders, trains, strict=True)
+        ]
+        classes = np.unique(data[1]) if is_classifier(embedder) else None
+        folds = list(zip(self.embedders, self.data, strict=True))
+        self.nets = [fold._initialize(*each, classes=classes) for fold, each in folds]
+        # A stack watches equally many rows of each fold.
+        n_valid = min(fold._n_valid(len(each[0])) for fold, each in folds)
+        self.rows, self.valid_rows, self.valid = zip(
+            *(
+                fold._prepare(net, *each, n_valid)
+                for net, (fold, each) in zip(self.nets, folds, strict=True)
+            ),
+            strict=True,
+        )
+
+    def fit(self, reg_weights: list[float], max_iter: int) -> list[GaussianEmbedder | None]:
+        """Return fitted embedders: fold by fold of each weight; None where training diverged."""
+        pairs = list(product(reg_weights, range(len(self.nets))))
+        if (reason := self._why_not_stacked()) is not None:
+            warnings.warn(
+                f"{reason} cannot be stacked: candidates are trained one at a time",
+                UserWarning,
+                stacklevel=6,
+            )
+            return [self._fit_alone(*pair, max_iter) for pair in pairs]
+        weights, folds = (torch.tensor(each) for each in zip(*pairs, strict=True))
+        valid_rows = None if self.valid[0] is None else list(self.valid_rows)
+        nets = Stack(self.nets, folds, weights).initialize()
+        trained = nets.train_apart(list(self.rows), valid_rows, max_iter)
+        return [self._finished(*each) for each in zip(trained, *zip(*pairs), strict=True)]
+
+    def _why_not_stacked(self) -> str | None:
+        embedder = self.embedders[0]
+        for name in ("encoder", "decoder", "net_params"):
+            if getattr(embedder, name):
+                return f"{name}={getattr(embedder, name)!r}"
+        if embedder.task_ is not None and type(embedder.task_) not in TASKS.values():
+            return f"task={embedder.task!r}"
+        return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
+
+    def _fit_alone(self, reg_weight: float, fold: int, max_iter: int) -> GaussianEmbedder | None:
+        net, rows = copy.deepcopy(self.nets[fold]), self.rows[fold]
+        embedder = copy.copy(self.embedders[fold])
+        embedder.reg_weight = reg_weight
+        net.set_objective(embedder._objective())
+        try:
+            embedder._train(net, rows, self.valid_rows[fold], max_iter, n_rows=len(rows))
+        except ValueError as error:
+            if not isinstance(error.__cause__, NonFiniteLossError):
+                raise
+            net = None
+        return self._finished(net, reg_weight, fold)
+
+    def _finished(self, net: Any, reg_weight: float, fold: int) -> GaussianEmbedder | None:
+        if net is None:
+            return None
+        embedder = copy.copy(self.embedders[fold])
+        embedder.reg_weight = reg_weight
+        net.set_objective(embedder._objective())
+        if isinstance(embedder.regularizer_, Adversarial):
+            watched = self.valid_rows[fold] or self.rows[fold]
+            embedder.critic_gap_ = net.critic_gap(watched)
+        x, _, weight = self.data[fold]
+        embedder._finish(net, embedder._start.standardize(x), weight, held_out=self.valid[fold])
+        return embedder
+
+
+def _without_gaps(out: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Let candidates that diverged score nan."""
+    scores = [each["test_scores"] for each in out if each["test_scores"] is not None]
+    if not scores:
+        raise ValueError("the training loss of every candidate became infinite or not a number")
+    if len(scores) < len(out):
+        warnings.warn(
+            f"{len(out) - len(scores)} of {len(out)} fits failed: their training loss became "
+            "infinite or not a number. They score nan.",
+            FitFailedWarning,
+            stacklevel=5,
+        )
+    nan = dict.fromkeys(scores[0], np.nan) if isinstance(scores[0], dict) else np.nan
+    filled = ((each, each["test_scores"]) for each in out)
+    return [each | {"test_scores": nan if score is None else score} for each, score in filled]
