@@ -429,6 +429,11 @@ class EmbedderNet(NeuralNet):
         with torch.inference_mode():
             return module.decoder(_tensor(u, module)).cpu().numpy()
 
+    @property
+    def exact_decoder(self) -> Decoder:
+        """The decoder in float64 and evaluation mode, a copy."""
+        return cast(Decoder, self._module_for(np.float64).decoder)
+
     def _module_for(self, dtype: Any) -> Autoencoder:
         if dtype == np.float32:
             return self.uncompiled
