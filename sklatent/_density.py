@@ -24,7 +24,7 @@ T_SCALE, T_DF = 1.5, 4.0
 STEPS = 4  # of Gauss-Newton; more do not raise the effective sample size
 DAMPING = (1.0, 0.5, 0.25, 0.0625, 0.0156, 0.0)  # shares of a step, of which the best is taken
 DIFFERENCE = 1e-4  # for the Jacobian: above the rounding of a decoder that works in float32
-MAX_POINTS = 4096  # decoded at a time: bounds the memory of the hidden layers,
+MAX_POINTS = 2048  # decoded at a time: bounds the memory of the hidden layers,
 MAX_NUMBERS = 2**22  # and that of the output
 LOG_2PI = math.log(2 * math.pi)
 
@@ -136,9 +136,8 @@ class GaussianDecoder(NamedTuple):
         squares = (x.unsqueeze(-2) - decoded).square().sum(dim=-1)
         energy = squares / self.noise_variance + points.square().sum(dim=-1)
         best = energy.nan_to_num(math.inf).argmin(dim=-1)[..., None, None]
-        return tuple(
-            values.take_along_dim(best, dim=-2).squeeze(-2) for values in (points, decoded)
-        )
+        u, decoded = (v.take_along_dim(best, dim=-2).squeeze(-2) for v in (points, decoded))
+        return u, decoded
 
     def estimate(
         self, x: Tensor, mode: Tensor, factor: Tensor, draws: Draws
@@ -254,7 +253,7 @@ def log_likelihood(
     """
     *models, n, k = start.shape
     x = x.expand(*models, n, -1)
-    variance = torch.as_tensor(noise_variance).to(x)[..., None, None]
+    variance = torch.as_tensor(noise_variance, dtype=x.dtype, device=x.device)[..., None, None]
     model = GaussianDecoder(decode, variance, log_prior)
     most = min(MAX_POINTS, MAX_NUMBERS // x.shape[-1]) // math.prod(models)
 

@@ -1018,7 +1018,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         check_is_fitted(self)
         if is_task(self._current_task, "reconstruction"):
-            return float(np.average(self.score_samples(X), weights=sample_weight))
+            value = self.score_samples(X)
+            weight = _check_sample_weight(sample_weight, value, dtype=np.float64)
+            return float(np.average(value, weights=weight))
         if is_task(self._current_task, "classification"):
             return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
         if is_task(self._current_task, "regression"):
