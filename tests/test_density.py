@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import logsumexp
-from scipy.stats import multivariate_normal
+from scipy.stats import f, multivariate_normal, multivariate_t
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA
@@ -357,3 +357,16 @@ def test_draws_fill_their_space(k):
     assert normal.mean(dim=0).abs().max() < 0.036
     np.testing.assert_allclose(normal.std(dim=0), 1, atol=0.05)
     assert torch.equal(around, standard_draws(1024, k).around)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_density_of_the_wide_draws(k):
+    points = np.random.default_rng(0).standard_normal((10, k)) * 3
+    squares = torch.from_numpy(np.square(points).sum(axis=1))
+    shape = _density.T_SCALE**2 * np.eye(k)
+    expected = multivariate_t(shape=shape, df=_density.T_DF).logpdf(points)
+    np.testing.assert_allclose(_density._log_t(squares, k), expected, rtol=1e-12)
+    draws = standard_draws(2**14, k).around[12288:].numpy()
+    assert len(draws) == 2048
+    median = np.median(np.square(draws).sum(axis=1) / k / _density.T_SCALE**2)
+    assert median == pytest.approx(f.median(k, _density.T_DF), rel=0.05)
