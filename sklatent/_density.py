@@ -21,7 +21,7 @@ LEAST_EFFECTIVE = 5  # below it an estimate is rough
 #: Shares of the draws from the Gaussian about the mode, from a t about it, and from the prior.
 NORMAL_SHARE, T_SHARE, PRIOR_SHARE = 0.75, 0.125, 0.125
 T_SCALE, T_DF = 1.5, 4.0
-STEPS = 4  # of Gauss-Newton; more do not raise the effective sample size
+STEPS = 4  # of Gauss-Newton; more hardly raise the effective sample size
 DAMPING = (1.0, 0.5, 0.25, 0.0625, 0.0156, 0.0)  # shares of a step, of which the best is taken
 DIFFERENCE = 1e-4  # for the Jacobian: above the rounding of a decoder that works in float32
 MAX_POINTS = 2048  # decoded at a time: bounds the memory of the hidden layers,

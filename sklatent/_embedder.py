@@ -954,10 +954,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _log_likelihood(self, X):
         X = X.astype(np.float64, copy=False)
-        decoder = self.net_.exact_decoder
+        module = self.net_.exact
         calibration = None if is_stochastic(self.regularizer_) else self._calibration
-        encode, decode, log_prior = gaussian_coordinates(decoder, calibration)
-        device = next(decoder.parameters()).device
+        encode, decode, log_prior = gaussian_coordinates(module.decoder, calibration)
+        device = next(module.parameters()).device
         x, start = (
             torch.from_numpy(rows).to(device)
             for rows in (self._start.standardize(X), encode(self._encode(X)[0]))

@@ -206,7 +206,7 @@ def test_nothing_of_the_estimator_changes(bent):
     assert pickle.dumps(embedder.net_.module_.state_dict()) == before
     assert not embedder.net_.module_.training
     np.testing.assert_array_equal(embedder.transform(X), Z)
-    assert all(p.grad is None or not p.grad.any() for p in embedder.net_.exact_decoder.parameters())
+    assert all(p.grad is None or not p.grad.any() for p in embedder.net_.exact.parameters())
 
 
 def test_float32_rows_are_scored_in_float64(bent):

@@ -430,9 +430,9 @@ class EmbedderNet(NeuralNet):
             return module.decoder(_tensor(u, module)).cpu().numpy()
 
     @property
-    def exact_decoder(self) -> Decoder:
-        """The decoder in float64 and evaluation mode, a copy."""
-        return cast(Decoder, self._module_for(np.float64).decoder)
+    def exact(self) -> Autoencoder:
+        """The modules in float64 and evaluation mode, a copy."""
+        return self._module_for(np.float64)
 
     def _module_for(self, dtype: Any) -> Autoencoder:
         if dtype == np.float32:
