@@ -30,6 +30,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from ._density import LEAST_EFFECTIVE, gaussian_coordinates, log_likelihood
 from ._params import (
     check_nested,
     is_ours,
@@ -917,6 +918,65 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
+    @available_if(lambda self: is_task(self._current_task, "reconstruction"))
+    def score_samples(
+        self, X: ArrayLike, return_effective_sample_size: bool = False
+    ) -> NDArray | tuple[NDArray, NDArray]:
+        r"""Return the log-likelihood of each row, in nats.
+
+        The model is the one that `sample` draws from, with noise: u ~ N(0, I), x | u ~ N(D(u),
+        `noise_variance_` I). Its likelihood is a density in the units of X, comparable with
+        that of `sklearn.decomposition.PCA.score_samples` and `FactorAnalysis.score_samples`.
+        The integral over u is estimated by importance sampling, with draws that are always the
+        same; for a linear decoder it is exact.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        return_effective_sample_size : bool, default=False
+            Whether to return the effective sample size of each row too.
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_samples,)
+        effective_sample_size : ndarray of shape (n_samples,)
+            How many independent draws from the posterior of u the estimate is worth. Below
+            about 5 it is rough, and rather too low than too high. Only with
+            ``return_effective_sample_size=True``.
+
+        Warns
+        -----
+        UserWarning
+            If the effective sample size is below 5 for more than a tenth of the rows.
+        """
+        log_likelihood, effective = self._log_likelihood(self._check_X(X))
+        low = np.mean(effective < LEAST_EFFECTIVE)
+        if low > 0.1:
+            warnings.warn(
+                f"The log-likelihood of {low:.0%} of the rows is a rough estimate, rather too low "
+                f"than too high: its effective sample size is below {LEAST_EFFECTIVE}. "
+                "score_samples(X, return_effective_sample_size=True) says for which. A larger "
+                "reg_weight or fewer components make the decoder smoother.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return (log_likelihood, effective) if return_effective_sample_size else log_likelihood
+
+    def _log_likelihood(self, X):
+        X = X.astype(np.float64, copy=False)
+        module = self.net_.exact
+        calibration = None if is_stochastic(self.regularizer_) else self._calibration
+        encode, decode, log_prior = gaussian_coordinates(module.decoder, calibration)
+        device = next(module.parameters()).device
+        x, start = (
+            torch.from_numpy(rows).to(device)
+            for rows in (self._start.standardize(X), encode(self._encode(X)[0]))
+        )
+        variance = self.noise_variance_ / self._start.scale**2
+        value, effective = log_likelihood(x, start, decode, variance, log_prior)
+        units = X.shape[1] * np.log(self._start.scale)
+        return value.cpu().numpy() - units, effective.cpu().numpy()
+
     @available_if(lambda self: self._predicts)
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict y from the embedding of X, by the decoder.
@@ -962,17 +1022,15 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Returns
         -------
         float
-            Reconstruction: R^2, the share of the variance of X that `inverse_transform` gives
-            back. Classification: accuracy. Regression: R^2. No task: minus the criterion,
+            Reconstruction: the mean of `score_samples`, the log-likelihood in nats per row.
+            Classification: accuracy. Regression: R^2. No task: minus the criterion,
             reg_weight * regularizer. A callable or a task of your own: minus its mean loss.
         """
         check_is_fitted(self)
         if is_task(self._current_task, "reconstruction"):
-            rows = self._check_X(X)
-            restored = self._start.unstandardize(self._decode(self._encode(rows)[0]))
-            return r2_score(
-                rows, restored, sample_weight=sample_weight, multioutput="variance_weighted"
-            )
+            value = self.score_samples(X)
+            weight = _check_sample_weight(sample_weight, value, dtype=np.float64)
+            return float(np.average(value, weights=weight))
         if is_task(self._current_task, "classification"):
             return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
         if is_task(self._current_task, "regression"):

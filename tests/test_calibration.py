@@ -5,6 +5,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
 
 from sklatent.calibration import AffineCalibration, Gaussianization, _gaussianization
+from sklatent.calibration._splines import KNOTS, Splines
 
 # Correlated features of unlike scales, none of them Gaussian.
 WINE = load_wine().data[:, :6]
@@ -327,3 +328,55 @@ def test_null_law_of_the_statistic_of_standardised_gaussian_rows():
     variance = 2 * np.square(_gaussianization.NULL_EIGENVALUES).sum()
     assert statistic.var() == pytest.approx(variance, rel=0.15)
     assert (statistic > _gaussianization.CRITICAL).sum() <= 6
+
+
+# The density that a map leads back to
+
+
+def test_slopes_of_splines_are_their_derivatives():
+    splines = Splines(np.sinh(KNOTS)[:, None], np.cosh(KNOTS)[:, None])
+    x = np.linspace(-6, 6, 500)[:, None] + 0.003  # off the knots
+    differences = (splines(x + 1e-6) - splines(x - 1e-6)) / 2e-6
+    np.testing.assert_allclose(splines.slope(x), differences, rtol=1e-6)
+
+
+def log_det(function, u, h=1e-5):
+    """Of the derivative at each row, by central differences."""
+    k = u.shape[1]
+    columns = [(function(u + h * e) - function(u - h * e)) / (2 * h) for e in np.eye(k)]
+    return np.linalg.slogdet(np.stack(columns, axis=-1))[1]
+
+
+class TestLogDensity:
+    def test_change_of_variables(self, fitted):
+        _, test, gaussianization = fitted
+        u = np.concatenate([test[:50], 3 * test[:10]])
+        z = gaussianization.transform(u)
+        k = u.shape[1]
+        expected = log_det(gaussianization.transform, u)
+        expected -= 0.5 * (np.square(z).sum(axis=1) + k * np.log(2 * np.pi))
+        np.testing.assert_allclose(gaussianization.log_density(u), expected, atol=1e-5)
+
+    def test_affine_part(self, fitted):
+        _, test, gaussianization = fitted
+        affine = gaussianization.affine
+        np.testing.assert_allclose(log_det(affine.transform, test[:3]), affine.log_slope, atol=1e-9)
+
+
+def test_density_integrates_to_one():
+    gaussianization = Gaussianization().fit(skewed(1000, 0)[:, :1])
+    assert gaussianization.n_rounds_ >= 1
+    u = np.linspace(-50, 300, 200_001)
+    density = np.exp(gaussianization.log_density(u[:, None]))
+    assert np.trapezoid(density, u) == pytest.approx(1, abs=1e-3)
+
+
+def test_density_with_a_collapsed_direction():
+    u = np.insert(ring(1000, 0), 1, 3.0, axis=1)
+    with pytest.warns(UserWarning, match="1 of 3 directions"):
+        gaussianization = Gaussianization().fit(u)
+    u = u[:20] + 1e-4 * np.random.default_rng(0).standard_normal((20, 3))
+    z = gaussianization.transform(u)
+    expected = log_det(gaussianization.transform, u) - 0.5 * np.square(z).sum(axis=1)
+    expected -= 1.5 * np.log(2 * np.pi)
+    np.testing.assert_allclose(gaussianization.log_density(u), expected, atol=1e-5)

@@ -5,6 +5,7 @@ import pytest
 import sklearn
 from sklearn.datasets import load_digits, load_wine
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
 
@@ -72,8 +73,9 @@ def test_weights_are_worth_repetitions():
     X, y = X[:400] / 16, y[:400]
     weight = np.where(y < 3, 9, 1)
     repeated = np.repeat(X, weight, axis=0)
-    scores = [
-        embedder(
+
+    def r2(rows, weight, seed):
+        fitted = embedder(
             init="random",
             regularizer=None,
             hidden_layer_sizes=(),
@@ -84,12 +86,12 @@ def test_weights_are_worth_repetitions():
             n_iter_no_change=1000,
             early_stopping=False,
             random_state=seed,
-        )
-        .fit(rows, sample_weight=w)
-        .score(repeated)
-        for seed in range(3)
-        for rows, w in ((X, weight), (repeated, None), (X, None))
-    ]
+        ).fit(rows, sample_weight=weight)
+        restored = fitted.inverse_transform(fitted.transform(repeated))
+        return r2_score(repeated, restored, multioutput="variance_weighted")
+
+    runs = ((X, weight), (repeated, None), (X, None))
+    scores = [r2(rows, w, seed) for seed in range(3) for rows, w in runs]
     weighted, repetitions, unweighted = np.reshape(scores, (3, 3)).mean(axis=0)
     assert weighted == pytest.approx(repetitions, abs=0.01)
     assert unweighted < repetitions - 0.05

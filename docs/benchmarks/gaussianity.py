@@ -99,6 +99,12 @@ def fit(estimator, X):
     return estimator, time.perf_counter() - start
 
 
+def explained(model, X):
+    """Return the share of the variance of X that a model's embedding gives back, R^2."""
+    restored = model.inverse_transform(model.transform(X))
+    return r2_score(X, restored, multioutput="variance_weighted")
+
+
 def compare(name, regularizers, satellite):
     """Print the rows of one data set."""
     train, test, y_train, y_test, k = split(name, satellite)
@@ -116,8 +122,7 @@ def compare(name, regularizers, satellite):
     print(f"| {shape} | Gaussian draws, calibrated | | {mean:.2f} (sd {sd:.2f}) | | |", flush=True)
 
     pca, seconds = fit(PCA(k, whiten=True, random_state=0), train)
-    restored = pca.inverse_transform(pca.transform(test))
-    r2 = r2_score(test, restored, multioutput="variance_weighted")
+    r2 = explained(pca, test)
     row("PCA(whiten=True)", r2, pca.transform(train), pca.transform(test), seconds)
 
     quantiles = QuantileTransformer(output_distribution="normal", random_state=0)
@@ -126,12 +131,13 @@ def compare(name, regularizers, satellite):
 
     start = GaussianEmbedder(k, max_iter=0, calibration="gaussianize", random_state=0)
     start, seconds = fit(start, train)
-    row("PCA + gaussianize", start.score(test), *map(start.transform, (train, test)), seconds)
+    row("PCA + gaussianize", explained(start, test), *map(start.transform, (train, test)), seconds)
 
     for regularizer in regularizers:
         embedder = GaussianEmbedder(k, regularizer=regularizer, random_state=0)
         embedder, seconds = fit(embedder, train)
-        r2, z_train, z_test = embedder.score(test), *map(embedder.transform, (train, test))
+        r2 = explained(embedder, test)
+        z_train, z_test = map(embedder.transform, (train, test))
         row(regularizer, r2, z_train, z_test, seconds)
 
         # The same network: calibration comes after training, and its inverse leaves R^2 alone.

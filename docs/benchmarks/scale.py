@@ -7,7 +7,7 @@ Held-out R^2 and G (1 is perfect; see gaussianity.py beside this file) for reg_w
 import argparse
 
 import torch
-from gaussianity import fit, sliced_epps_pulley, split
+from gaussianity import explained, fit, sliced_epps_pulley, split
 
 from sklatent import GaussianEmbedder
 from sklatent.regularizers import REGULARIZERS
@@ -36,9 +36,8 @@ def main():
                 k, regularizer=regularizer, reg_weight=weight, max_iter=max_iter, random_state=0
             )
             embedder, _ = fit(embedder, train)
-            return (
-                f"{embedder.score(test):.3f} / {sliced_epps_pulley(embedder.transform(test)):.1f}"
-            )
+            distance = sliced_epps_pulley(embedder.transform(test))
+            return f"{explained(embedder, test):.3f} / {distance:.1f}"
 
         start, none = cell(None, 0.0, 0), cell(None, 0.0, args.max_iter)
         print(f"| {name}, k={k} | PCA {start}, no regularizer {none} |{' |' * len(args.weights)}")

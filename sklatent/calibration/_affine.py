@@ -68,3 +68,8 @@ class AffineCalibration:
     def inverse_transform(self, u: NDArray) -> NDArray:
         """Undo `transform`."""
         return (u @ self.root_ + self.mean_).astype(u.dtype, copy=False)
+
+    @property
+    def log_slope(self) -> float:
+        """The logarithm of the determinant of `transform`'s matrix."""
+        return float(np.linalg.slogdet(self.inverse_root_)[1])

@@ -149,6 +149,11 @@ class _Round(NamedTuple):
     def transform(self, u: NDArray) -> NDArray:
         return self.splines(self.affine.transform(u) @ self.rotation) @ self.rotation.T
 
+    def log_slope(self, u: NDArray) -> NDArray:
+        """Return the logarithm of the determinant of `transform`'s derivative at rows u."""
+        slopes = self.splines.slope(self.affine.transform(u) @ self.rotation)
+        return np.log(slopes).sum(axis=1) + self.affine.log_slope
+
     def inverse_transform(self, u: NDArray) -> NDArray:
         bent = self.splines.inverse(u @ self.rotation)
         return self.affine.inverse_transform(bent @ self.rotation.T)
@@ -285,3 +290,24 @@ class Gaussianization:
                 flat = layer.inverse_transform(flat)
             z = z + (flat - bent) @ self._axes.T
         return self._first.inverse_transform(z).astype(u.dtype, copy=False)
+
+    @property
+    def affine(self) -> AffineCalibration:
+        """The affine map that the rounds start from."""
+        return self._first
+
+    def log_density(self, u: NDArray) -> NDArray:
+        r"""Return the log-density at rows u of what `transform` makes N(0, I).
+
+        That is :math:`\log N(C(u); 0, I) + \log |\det C'(u)|`, C being this map.
+        """
+        z = self._first.transform(u.astype(np.float64))
+        log_slope = np.full(len(z), self._first.log_slope)
+        if self._axes.size:
+            bent = flat = z @ self._axes
+            for layer in self._rounds:
+                log_slope += layer.log_slope(bent)
+                bent = layer.transform(bent)
+            log_slope += self._last.log_slope
+            z = z + (self._last.transform(bent) - flat) @ self._axes.T
+        return log_slope - 0.5 * (np.square(z).sum(axis=1) + z.shape[1] * np.log(2 * np.pi))

@@ -52,6 +52,16 @@ class Splines:
         y = start + bent / (chord + (left + right - 2 * chord) * mixed)
         return y + np.where(x < 0, self.slopes[0], self.slopes[-1]) * (x - inside)
 
+    def slope(self, x: NDArray) -> NDArray:
+        """Return the derivatives at rows x of shape (n, k)."""
+        inside = np.clip(x, KNOTS[0], KNOTS[-1])
+        index = np.minimum(((inside - KNOTS[0]) / STEP).astype(np.intp), len(KNOTS) - 2)
+        _, _, left, right, chord = self._piece(index)
+        share = (inside - KNOTS[index]) / STEP
+        mixed = share * (1 - share)
+        rise = right * share**2 + 2 * chord * mixed + left * (1 - share) ** 2
+        return chord**2 * rise / (chord + (left + right - 2 * chord) * mixed) ** 2
+
     def inverse(self, y: NDArray) -> NDArray:
         """Undo the map of rows y of shape (n, k)."""
         inside = np.clip(y, self.values[0], self.values[-1])

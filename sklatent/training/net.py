@@ -441,6 +441,11 @@ class EmbedderNet(NeuralNet):
         with torch.inference_mode():
             return module.decoder(_tensor(u, module)).cpu().numpy()
 
+    @property
+    def exact(self) -> Autoencoder:
+        """The modules in float64 and evaluation mode, a copy."""
+        return self._module_for(np.float64)
+
     def _module_for(self, dtype: Any) -> Autoencoder:
         if dtype == np.float32:
             return self.uncompiled

@@ -1,0 +1,372 @@
+"""The log-likelihood of the fitted model: closed forms, quadrature, invariances."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from scipy.stats import f, multivariate_normal, multivariate_t
+from sklearn.base import clone
+from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
+from sklearn.decomposition import PCA
+
+from sklatent import GaussianEmbedder, _density
+from sklatent._density import N_DRAWS, log_likelihood, standard_draws
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
+)
+
+WINE = load_wine().data[:, :6]
+DATA = {
+    "digits": load_digits().data,
+    "breast_cancer": load_breast_cancer().data,
+    "diabetes": load_diabetes().data,
+    "wine": load_wine().data,
+}
+LINEAR = {"hidden_layer_sizes": (), "max_iter": 20, "random_state": 0}
+BENT = {
+    "hidden_layer_sizes": (16,),
+    "learning_rate_init": 0.02,
+    "reg_weight": 0.1,
+    "max_iter": 60,
+    "random_state": 0,
+}
+
+
+def curved(n, p, seed=0):
+    """Rows near a bent sheet, unevenly spread over it."""
+    rng = np.random.default_rng(seed)
+    t = np.concatenate([rng.normal(-1, 0.3, n // 3), rng.normal(0.7, 0.5, n - n // 3)])
+    s = rng.normal(0, 0.7, n)
+    features = [t, t**2 + 0.3 * s, np.sin(2 * t) + s, t * s, s, np.cos(t)]
+    return np.column_stack(features)[:, :p] * 3 + 5 + rng.normal(0, 0.4, (n, p))
+
+
+def decoded(embedder, u):
+    """Decode u ~ N(0, I) as `sample` does."""
+    if embedder.regularizer == "kl":
+        return embedder._start.unstandardize(embedder.net_.decode(u))
+    return embedder.inverse_transform(embedder._target.to_user(u))
+
+
+def by_quadrature(embedder, X, n_points):
+    """Integrate over a grid on [-7, 7]^k, evenly spaced: exact for what is smooth and decays."""
+    line = np.linspace(-7, 7, n_points)
+    k, p = embedder.n_components_, X.shape[1]
+    grid = np.stack(np.meshgrid(*[line] * k), axis=-1).reshape(-1, k)
+    noise = embedder.noise_variance_
+    log_prior = -0.5 * np.square(grid).sum(axis=1) - 0.5 * k * np.log(2 * np.pi)
+    log_prior += k * np.log(line[1] - line[0])
+    decoded_grid = decoded(embedder, grid)
+    return np.array(
+        [logsumexp(log_prior - 0.5 * np.square(x - decoded_grid).sum(axis=1) / noise) for x in X]
+    ) - 0.5 * p * np.log(2 * np.pi * noise)
+
+
+# Linear decoders: x ~ N(m, V V^T + sigma^2 I) (Tipping & Bishop 1999)
+
+
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+@pytest.mark.parametrize("calibration", ["affine", None])
+@pytest.mark.parametrize("name", ["wine", "digits"])
+def test_linear_decoder_is_gaussian(regularizer, calibration, name):
+    X = DATA[name]
+    target = {} if regularizer == "kl" else {"target_mean": [3, 0, 1], "target_cov": [4, 1, 9]}
+    embedder = GaussianEmbedder(
+        3, regularizer=regularizer, calibration=calibration, **target, **LINEAR
+    ).fit(X)
+    mean = decoded(embedder, np.zeros((1, 3)))
+    directions = decoded(embedder, np.eye(3)) - mean
+    cov = directions.T @ directions + embedder.noise_variance_ * np.eye(X.shape[1])
+    value, effective = embedder.score_samples(X, return_effective_sample_size=True)
+    np.testing.assert_allclose(value, multivariate_normal(mean[0], cov).logpdf(X), atol=1e-5)
+    # A quarter of the draws is not from the posterior, and counts for a little.
+    assert (effective > 0.75 * N_DRAWS).all()
+    assert embedder.score(X) == pytest.approx(value.mean())
+
+
+def test_no_iterations_is_probabilistic_pca():
+    # The start decodes to V u with V V^T the variances that PCA explains. Probabilistic PCA takes
+    # the noise out of those first: its model with the noise added again is the same.
+    X = DATA["digits"][:500]
+    embedder = GaussianEmbedder(8, max_iter=0).fit(X)
+    pca = PCA(8).fit(X)
+    pca.noise_variance_ = embedder.noise_variance_
+    pca.explained_variance_ = pca.explained_variance_ + embedder.noise_variance_
+    np.testing.assert_allclose(embedder.score_samples(X), pca.score_samples(X), atol=1e-5)
+
+
+def test_as_many_components_as_features():
+    X = DATA["diabetes"]
+    embedder = GaussianEmbedder(10, max_iter=0).fit(X)
+    # All is explained: what remains is the floor of the noise, a millionth of the variance.
+    expected = multivariate_normal(X.mean(axis=0), np.cov(X.T)).logpdf(X)
+    np.testing.assert_allclose(embedder.score_samples(X), expected, atol=0.02)
+
+
+# Others
+
+
+@pytest.mark.parametrize("k", [1, 2])
+@pytest.mark.parametrize(
+    ("regularizer", "calibration"),
+    [("moment", "affine"), ("moment", "gaussianize"), ("moment", None), ("kl", "affine")],
+)
+def test_quadrature_agrees(k, regularizer, calibration):
+    X = curved(600, 6)
+    embedder = GaussianEmbedder(k, regularizer=regularizer, calibration=calibration, **BENT)
+    embedder.fit(X)
+    if calibration == "gaussianize":
+        assert embedder._calibration.n_rounds_ >= 1
+    X = X[::6]
+    value = embedder.score_samples(X)
+    expected = by_quadrature(embedder, X, 4001 if k == 1 else 241)
+    # It is not linear: the decoder's tangent at the mode would not do.
+    np.testing.assert_allclose(value, expected, atol=0.25)
+    assert np.sqrt(np.square(value - expected).mean()) < 0.04
+    assert value.mean() == pytest.approx(expected.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("calibration", ["affine", "gaussianize"])
+@pytest.mark.filterwarnings("ignore:The log-likelihood of")
+def test_density_integrates_to_one_and_samples_follow_it(calibration):
+    X = curved(600, 2)
+    embedder = GaussianEmbedder(1, calibration=calibration, **BENT).fit(X)
+    lines = [
+        np.linspace(low - 4, high + 4, 64) for low, high in zip(X.min(0), X.max(0), strict=True)
+    ]
+    cell = np.prod([line[1] - line[0] for line in lines])
+    log_p = embedder.score_samples(np.stack(np.meshgrid(*lines), axis=-1).reshape(-1, 2))
+    p = np.exp(log_p) * cell
+    assert p.sum() == pytest.approx(1, abs=0.005)
+    entropy = -(p * log_p).sum()
+    rng = np.random.default_rng(0)
+    drawn = embedder.sample(4000, random_state=0)
+    drawn += np.sqrt(embedder.noise_variance_) * rng.standard_normal(drawn.shape)
+    value = embedder.score_samples(drawn)
+    assert value.mean() == pytest.approx(-entropy, abs=4 * value.std() / np.sqrt(len(value)))
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_nothing_to_warn_of_in_ordinary_use(name):
+    X = DATA[name]
+    embedder = GaussianEmbedder(4, max_iter=40, random_state=0).fit(X[::2])
+    value, effective = embedder.score_samples(X[1::2][:200], return_effective_sample_size=True)
+    assert value.shape == effective.shape == (min(200, len(X) // 2),)
+    assert (effective >= 1).all()
+    # A good model of these is far from the mean's spherical Gaussian.
+    scale2 = X[::2].var()
+    sphere = multivariate_normal(X[::2].mean(axis=0), scale2 * np.eye(X.shape[1]))
+    assert value.mean() > sphere.logpdf(X[1::2][:200]).mean()
+
+
+@pytest.fixture(scope="module")
+def bent():
+    X = curved(400, 6)
+    return GaussianEmbedder(2, **BENT).fit(X), X
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "max_iter"), [(1e-3, 0, 0), (-50.0, 7.0, 0), (1e-3, 0, 5), (50.0, 7.0, 5)]
+)
+def test_units_add_their_logarithm(a, b, max_iter):
+    params = BENT | {"max_iter": max_iter}
+    X = curved(400, 6)
+    value, other = (GaussianEmbedder(2, **params).fit(x).score_samples(x) for x in (X, a * X + b))
+    # Training is in float32.
+    np.testing.assert_allclose(other, value - 6 * np.log(abs(a)), atol=1e-2 if max_iter else 1e-6)
+
+
+def test_always_the_same(bent):
+    embedder, X = bent
+    value = embedder.score_samples(X)
+    state = torch.get_rng_state()
+    assert value.dtype == np.float64
+    np.testing.assert_array_equal(embedder.score_samples(X), value)
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(embedder)).score_samples(X), value)
+    np.testing.assert_array_equal(clone(embedder).fit(X).score_samples(X), value)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_each_row_is_scored_on_its_own(bent):
+    embedder, X = bent
+    value = embedder.score_samples(X)
+    np.testing.assert_allclose(embedder.score_samples(X[5:8]), value[5:8], atol=1e-8)
+    np.testing.assert_allclose(embedder.score_samples(X[::-1])[::-1], value, atol=1e-8)
+
+
+def test_nothing_of_the_estimator_changes(bent):
+    embedder, X = bent
+    before = pickle.dumps(embedder.net_.module_.state_dict())
+    Z = embedder.transform(X)
+    embedder.score_samples(X)
+    assert pickle.dumps(embedder.net_.module_.state_dict()) == before
+    assert not embedder.net_.module_.training
+    np.testing.assert_array_equal(embedder.transform(X), Z)
+    assert all(p.grad is None or not p.grad.any() for p in embedder.net_.exact.parameters())
+
+
+def test_float32_rows_are_scored_in_float64(bent):
+    embedder, X = bent
+    value = embedder.score_samples(X.astype(np.float32))
+    assert value.dtype == np.float64
+    np.testing.assert_array_equal(
+        value, embedder.score_samples(X.astype(np.float32).astype(np.float64))
+    )
+
+
+def test_score_is_the_weighted_mean(bent):
+    embedder, X = bent
+    value, weight = embedder.score_samples(X), np.arange(len(X))
+    assert isinstance(embedder.score(X), float)
+    assert embedder.score(X) == pytest.approx(value.mean())
+    assert embedder.score(X, sample_weight=weight) == pytest.approx(
+        np.average(value, weights=weight)
+    )
+    with pytest.raises(ValueError, match="sample_weight"):
+        embedder.score(X, sample_weight=weight[1:])
+
+
+def test_rows_far_from_anything_are_finitely_unlikely_and_warned_of(bent):
+    embedder, X = bent
+    for distance in (1e2, 1e6, 1e12, 1e100):
+        far = X + distance * np.random.default_rng(0).standard_normal(X.shape)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            value, effective = embedder.score_samples(far, return_effective_sample_size=True)
+        assert np.isfinite(value).all()
+        assert value.max() < embedder.score_samples(X).min()
+        assert (effective >= 1).all()
+    with pytest.warns(UserWarning, match=r"The log-likelihood of \d+% of the rows is a rough"):
+        embedder.score_samples(far)
+
+
+def test_only_reconstruction_has_a_likelihood():
+    for task in ("classification", "regression", None):
+        assert not hasattr(GaussianEmbedder(task=task), "score_samples")
+    assert hasattr(GaussianEmbedder(), "score_samples")
+
+
+def test_a_stream_has_a_likelihood_too(bent):
+    _, X = bent
+    embedder = GaussianEmbedder(2, **BENT).partial_fit(X[:200]).partial_fit(X[200:])
+    assert np.isfinite(embedder.score(X))
+
+
+# Decoders of the user's own
+
+
+class Rounded(torch.autograd.Function):
+    """Works in float32, and has no derivative of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.float().tanh().to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad
+
+
+class Own(torch.nn.Module):
+    def __init__(self, k, p):
+        super().__init__()
+        self.first, self.last = torch.nn.Linear(k, 8), torch.nn.Linear(8, p)
+        self.norm, self.dropout = torch.nn.BatchNorm1d(8), torch.nn.Dropout(0.2)
+
+    def forward(self, u):
+        return self.last(self.dropout(Rounded.apply(self.norm(self.first(u)))))
+
+
+def test_any_decoder_will_do():
+    X = curved(400, 6)
+    embedder = GaussianEmbedder(1, decoder=Own, **BENT).fit(X)
+    value = embedder.score_samples(X[::8])
+    np.testing.assert_allclose(value, by_quadrature(embedder, X[::8], 4001), atol=0.2)
+
+
+# The core
+
+
+@pytest.mark.parametrize("enough", [0, 10**6])  # never, and always, more draws
+def test_models_side_by_side_are_those_one_by_one(monkeypatch, enough):
+    monkeypatch.setattr(_density, "ENOUGH", enough)
+    rng = np.random.default_rng(0)
+    weights = torch.from_numpy(rng.standard_normal((2, 3, 5, 4)))  # 2 x 3 models, p=5, k=4
+    x = torch.from_numpy(rng.standard_normal((50, 5)))
+    start = torch.from_numpy(rng.standard_normal((2, 3, 50, 4)))
+    noise = torch.tensor([[0.1, 0.5, 1.0], [0.2, 2.0, 0.05]], dtype=torch.float64)
+    value, effective = log_likelihood(x, start, lambda u: torch.sin(u @ weights.mT), noise)
+    for i in np.ndindex(2, 3):
+        w = weights[i]
+        alone = log_likelihood(x, start[i], lambda u, w=w: torch.sin(u @ w.mT), float(noise[i]))
+        torch.testing.assert_close((value[i], effective[i]), alone, atol=1e-8, rtol=1e-8)
+
+
+def test_rows_of_small_effective_sample_size_get_more_draws(monkeypatch):
+    rng = np.random.default_rng(0)
+    weights = torch.from_numpy(rng.standard_normal((5, 3)))
+    x = torch.sin(torch.from_numpy(rng.standard_normal((100, 3))) @ weights.mT)
+
+    def score():
+        return log_likelihood(
+            x, torch.zeros(100, 3).to(x), lambda u: torch.sin(u @ weights.mT), 0.1
+        )
+
+    value, _ = score()
+    monkeypatch.setattr(_density, "ENOUGH", 0)
+    few, effective_of_few = score()
+    low = effective_of_few < 16
+    assert 0 < low.sum() < 100
+    torch.testing.assert_close(value[~low], few[~low])
+    monkeypatch.setattr(_density, "N_DRAWS", 2**15)
+    many, _ = score()
+    assert (value - many).abs().mean() < (few - many).abs().mean()
+
+
+def test_a_posterior_with_two_modes_is_seen_whole():
+    # x = u^2 + noise: u and -u are alike, and Gauss-Newton finds one of them. The prior's draws
+    # find the other, unless it is too narrow for them.
+    line = torch.linspace(-9, 9, 20001, dtype=torch.float64)
+    x = torch.linspace(0.5, 4, 30, dtype=torch.float64)[:, None]
+    log_p = -0.5 * (x - line**2) ** 2 - 0.5 * line**2 - np.log(2 * np.pi)
+    expected = torch.logsumexp(log_p, dim=-1) + np.log(18 / 20000)
+    value, _ = log_likelihood(x, x.sqrt(), torch.square, 1.0)
+    # Without the other, log 2 = 0.69 would be missing.
+    torch.testing.assert_close(value, expected, atol=0.3, rtol=0)
+
+
+def test_a_line_is_exact():
+    # The draws' share of the Gaussian's integral is divided out, whatever the draws.
+    x = torch.linspace(-5, 5, 11, dtype=torch.float64)[:, None]
+    value, _ = log_likelihood(x, torch.zeros_like(x), lambda u: 2 * u + 1, 0.3)
+    expected = multivariate_normal(1, 4.3).logpdf(x.numpy())
+    np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("k", [1, 8, 64])
+def test_draws_fill_their_space(k):
+    around, prior = standard_draws(1024, k)
+    assert around.shape == (896, k)
+    assert prior.shape == (128, k)
+    normal = around[:768]
+    # Of independent draws the mean would have the standard error 1 / sqrt(768) = 0.036.
+    assert normal.mean(dim=0).abs().max() < 0.036
+    np.testing.assert_allclose(normal.std(dim=0), 1, atol=0.05)
+    assert torch.equal(around, standard_draws(1024, k).around)
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_density_of_the_wide_draws(k):
+    points = np.random.default_rng(0).standard_normal((10, k)) * 3
+    squares = torch.from_numpy(np.square(points).sum(axis=1))
+    shape = _density.T_SCALE**2 * np.eye(k)
+    expected = multivariate_t(shape=shape, df=_density.T_DF).logpdf(points)
+    np.testing.assert_allclose(_density._log_t(squares, k), expected, rtol=1e-12)
+    draws = standard_draws(2**14, k).around[12288:].numpy()
+    assert len(draws) == 2048
+    median = np.median(np.square(draws).sum(axis=1) / k / _density.T_SCALE**2)
+    assert median == pytest.approx(f.median(k, _density.T_DF), rel=0.05)
