@@ -41,6 +41,7 @@ def statistic_of(u: NDArray) -> NDArray:
     return n * (2 * outward - 2 * half_distance(k)) - pairs / n
 
 
+@lru_cache(maxsize=64)
 def expected(n: int, k: int, null: Null) -> float:
     """Return the statistic's expectation, exact at every n and k.
 
@@ -53,7 +54,7 @@ def expected(n: int, k: int, null: Null) -> float:
     # E f(B) by quadrature over the angle whose squared sine is B.
     mean = k / (n - 1)
     top = min(1.0, mean + 40 * np.sqrt(2 * mean / n) + 80 / n)
-    nodes, weights = np.polynomial.legendre.leggauss(400)
+    nodes, weights = np.polynomial.legendre.leggauss(200)
     angle = np.arcsin(np.sqrt(top)) * (nodes + 1) / 2
     density = (k - 1) * np.log(np.sin(angle)) + (n - k - 2) * np.log(np.cos(angle))
     weights = weights * np.exp(density - density.max())
