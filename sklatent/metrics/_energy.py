@@ -139,8 +139,8 @@ def energy_test(
     Cost is quadratic in the rows. Of more than 5000, a random 5000 are looked at.
 
     The p-value is analytic from 50 rows on (simple) or from max(200, 20 n_components) on
-    (composite): a shifted gamma distribution with the exact mean, and the exact second and
-    third cumulants for n to infinity. Below, it is 1 plus the number of 999 Monte Carlo
+    (composite): the law of a weighted sum of chi-squares, with the weights for n to infinity
+    and the exact mean. Below, it is 1 plus the number of 999 Monte Carlo
     statistics that are as large, over 1000.
 
     References

@@ -162,8 +162,8 @@ def epps_pulley_test(
     Notes
     -----
     The p-value is analytic from 50 rows on (simple) or from max(200, 20 n_components) on
-    (composite): a shifted gamma distribution with the exact mean, and the exact second and
-    third cumulants for n to infinity. Below, it is 1 plus the number of 999 Monte Carlo
+    (composite): the law of a weighted sum of chi-squares, with the weights for n to infinity
+    and the exact mean. Below, it is 1 plus the number of 999 Monte Carlo
     statistics that are as large, over 1000.
 
     A composite null does not depend on mean and covariance. The statistic depends on which root of
