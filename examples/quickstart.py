@@ -20,25 +20,9 @@ from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.parallel import Parallel, delayed
 
 from sklatent import GaussianEmbedder
+from sklatent.metrics import epps_pulley_test
 
 K = 8
-
-
-def sliced_epps_pulley(Z, n_slices=256):
-    """Return how far rows Z are from N(0, I): about 1 if they are draws from it, else more.
-
-    Along a random direction, n times the squared distance of the empirical characteristic
-    function from exp(-t^2 / 2), integrated over t with the weight exp(-t^2 / 2) (Epps & Pulley
-    1983); then the mean over directions, over what that is expected to be for N(0, I).
-    """
-    directions = np.random.default_rng(0).standard_normal((Z.shape[1], n_slices))
-    lines = Z @ (directions / np.linalg.norm(directions, axis=0))
-    t = np.linspace(0, 3, 17)
-    normal = np.exp(-(t**2) / 2)
-    ecf = np.exp(1j * t[:, None, None] * lines).mean(axis=1)  # (knots, slices)
-    distance = len(Z) * np.abs(ecf - normal[:, None]) ** 2
-    statistic = np.trapezoid(distance.T * normal, t).mean()
-    return statistic / np.trapezoid((1 - normal**2) * normal, t)
 
 
 def held_out(embedder, train, test):
@@ -50,7 +34,8 @@ def held_out(embedder, train, test):
     restored = embedder.inverse_transform(Z)
     r2 = r2_score(test, restored, multioutput="variance_weighted")
     cov_error = np.abs(np.cov(Z.T) - np.eye(K)).max()
-    return embedder, (r2, cov_error, sliced_epps_pulley(Z)), seconds
+    test = epps_pulley_test(Z, random_state=0)
+    return embedder, (r2, cov_error, test.statistic / test.expected), seconds
 
 
 def main():

@@ -25,42 +25,46 @@ class Target:
     factor: NDArray
 
     @classmethod
-    def from_params(cls, mean: ArrayLike | None, cov: ArrayLike | None, k: int) -> Self:
+    def from_params(
+        cls, mean: ArrayLike | None, cov: ArrayLike | None, k: int, prefix: str = "target_"
+    ) -> Self:
         """Check and complete the parameters ``target_mean`` and ``target_cov``.
+
+        Errors name them as the caller does: the prefix, then "mean" or "cov".
 
         Raises
         ------
         ValueError
             If a shape is wrong, a number not finite, or cov not symmetric positive definite.
         """
-        mean = np.zeros(k) if mean is None else _as_floats("target_mean", mean)
+        mean = np.zeros(k) if mean is None else _as_floats(f"{prefix}mean", mean)
         if mean.shape != (k,):
             raise ValueError(
-                f"target_mean must have shape (n_components,)=({k},), got {mean.shape}"
+                f"{prefix}mean must have shape (n_components,)=({k},), got {mean.shape}"
             )
-        cov = np.eye(k) if cov is None else _as_floats("target_cov", cov)
+        cov = np.eye(k) if cov is None else _as_floats(f"{prefix}cov", cov)
         if cov.shape == (k,):
             cov = np.diag(cov)
         if cov.shape != (k, k):
             raise ValueError(
-                f"target_cov must have shape (n_components, n_components)=({k}, {k}), or "
+                f"{prefix}cov must have shape (n_components, n_components)=({k}, {k}), or "
                 f"({k},) for variances, got {cov.shape}"
             )
         variances = cov.diagonal()
         if variances.min() <= 0:
             raise ValueError(
-                "target_cov must be positive definite, got variances (its diagonal) "
+                f"{prefix}cov must be positive definite, got variances (its diagonal) "
                 f"{variances.tolist()}"
             )
         scale = np.sqrt(variances)
         correlation = cov / scale / scale[:, None]
         if not np.allclose(correlation, correlation.T, rtol=0, atol=1e-10):
-            raise ValueError(f"target_cov must be symmetric, got {cov.tolist()}")
+            raise ValueError(f"{prefix}cov must be symmetric, got {cov.tolist()}")
         # Correlations do not depend on the components' units, so neither does this check.
         smallest = np.linalg.eigvalsh(correlation)[0]
         if smallest <= k * np.finfo(np.float64).eps:
             raise ValueError(
-                "target_cov must be positive definite, got a matrix whose correlations have "
+                f"{prefix}cov must be positive definite, got a matrix whose correlations have "
                 f"the smallest eigenvalue {smallest:.3g}"
             )
         return cls(mean, cov, scale[:, None] * np.linalg.cholesky(correlation))

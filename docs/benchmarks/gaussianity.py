@@ -21,6 +21,7 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sklatent import GaussianEmbedder
 from sklatent.calibration import AffineCalibration, Gaussianization
+from sklatent.metrics import epps_pulley_test
 from sklatent.regularizers import REGULARIZERS
 
 
@@ -54,23 +55,10 @@ def split(name, satellite=None, seed=0):
     return train, test, y_train, y_test, k
 
 
-def sliced_epps_pulley(Z, n_slices=512, n_knots=17):
-    """Return how far rows Z are from N(0, I): 1 in expectation if they are draws from it.
-
-    Along a random direction, n times the squared distance of the empirical characteristic
-    function from exp(-t^2 / 2), integrated over |t| <= 3 with the weight exp(-t^2 / 2) (Epps &
-    Pulley 1983); then the mean over directions, over what it is expected to be for N(0, I).
-    """
-    directions = np.random.default_rng(0).standard_normal((Z.shape[1], n_slices))
-    directions /= np.linalg.norm(directions, axis=0)
-    t = np.linspace(0, 3, n_knots)
-    normal = np.exp(-(t**2) / 2)
-    statistics = []
-    for some in np.array_split(directions, 16, axis=1):
-        ecf = np.exp(1j * t[:, None, None] * (Z @ some)).mean(axis=1)  # (knots, slices)
-        distance = len(Z) * np.abs(ecf - normal[:, None]) ** 2
-        statistics.append(2 * np.trapezoid(distance.T * normal, t))
-    return np.concatenate(statistics).mean() / (2 * np.trapezoid((1 - normal**2) * normal, t))
+def sliced_epps_pulley(Z, n_slices=512):
+    """Return G, how far rows Z are from N(0, I): 1 in expectation if they are draws from it."""
+    test = epps_pulley_test(Z, n_slices=n_slices, random_state=0)
+    return test.statistic / test.expected
 
 
 def gaussian_draws(n_train, n_test, k, repeats=40):

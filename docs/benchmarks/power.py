@@ -1,0 +1,124 @@
+"""Measures what the tests of Gaussianity find, and whether they keep their level.
+
+Share of samples that each test rejects at the level 0.05. All but the last two distributions have
+the mean and covariance of the Gaussian that they are tested against. "given" is the simple null,
+"any" the composite one. See README.md.
+"""
+
+import argparse
+
+import numpy as np
+from scipy.stats import ortho_group
+
+from sklatent.metrics import (
+    energy_test,
+    epps_pulley_test,
+    henze_zirkler_test,
+    mardia_test,
+)
+from sklatent.metrics._worst_direction import worst_direction
+
+TESTS = {
+    "Mardia": mardia_test,
+    "Henze-Zirkler": henze_zirkler_test,
+    "Epps-Pulley": epps_pulley_test,
+    "energy": energy_test,
+}
+
+
+def heavy_tails(rng, n, k):
+    """Draw from an elliptical t with 5 degrees of freedom."""
+    u = rng.standard_normal((n, k))
+    return u * np.sqrt(3 / rng.chisquare(5, size=(n, 1)))
+
+
+def uniform(rng, n, k):
+    """Draw independent uniform components, a cube."""
+    return rng.uniform(-(3**0.5), 3**0.5, size=(n, k))
+
+
+def clusters(rng, n, k):
+    """Draw two clusters along the first component, 3.5 of their standard deviations apart."""
+    u = rng.standard_normal((n, k))
+    u[:, 0] = 0.5 * u[:, 0] + 0.75**0.5 * rng.choice([-1, 1], size=n)
+    return u
+
+
+def ring(rng, n, k):
+    """Draw a ring in the plane of the first two components, a tenth of its radius wide."""
+    u = rng.standard_normal((n, k))
+    angle = rng.uniform(0, 2 * np.pi, size=n)
+    radius = (1 + 0.1 * u[:, 0]) * (2 / 1.01) ** 0.5
+    u[:, 0], u[:, 1] = radius * np.cos(angle), radius * np.sin(angle)
+    return u
+
+
+def banana(rng, n, k):
+    """Let the second component follow the square of the first."""
+    u = rng.standard_normal((n, k))
+    u[:, 1] = (u[:, 0] ** 2 - 1 + u[:, 1]) / 3**0.5
+    return u
+
+
+def gaussian(rng, n, k):
+    """Draw from the null hypothesis."""
+    return rng.standard_normal((n, k))
+
+
+def wide(rng, n, k):
+    """Make one component's variance 1.5."""
+    return rng.standard_normal((n, k)) * np.r_[1.5**0.5, np.ones(k - 1)]
+
+
+def shifted(rng, n, k):
+    """Make one component's mean 0.25."""
+    return rng.standard_normal((n, k)) + np.r_[0.25, np.zeros(k - 1)]
+
+
+SHAPES = {
+    "Gaussian (the level)": gaussian,
+    "t, 5 degrees of freedom": heavy_tails,
+    "uniform": uniform,
+    "two clusters": clusters,
+    "ring": ring,
+    "banana": banana,
+    "Gaussian, one variance 1.5": wide,
+    "Gaussian, one mean 0.25": shifted,
+}
+
+
+def rejections(shape, n, k, repeats):
+    """Return the share rejected, by test and null; the worst direction is the last."""
+    rng = np.random.default_rng(0)
+    counts = np.zeros(2 * len(TESTS) + 1)
+    for _ in range(repeats):
+        u = shape(rng, n, k) @ ortho_group.rvs(k, random_state=rng)
+        p = [
+            test(u, null=null, random_state=0).pvalue
+            for null in ("simple", "composite")
+            for test in TESTS.values()
+        ]
+        counts += np.array([*p, worst_direction(u, 0).test.pvalue]) <= 0.05
+    return counts / repeats
+
+
+def main():
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=200)
+    parser.add_argument("--components", type=int, nargs="+", default=[2, 8, 20])
+    parser.add_argument("--rows", type=int, nargs="+", default=[50, 500])
+    args = parser.parse_args()
+
+    heading = [*(f"{t}, given" for t in TESTS), *(f"{t}, any" for t in TESTS), "worst direction"]
+    print(f"| k, n | shape | {' | '.join(heading)} |")
+    print(f"| --- | --- |{' ---: |' * len(heading)}", flush=True)
+    for k in args.components:
+        for n in args.rows:
+            for name, shape in SHAPES.items():
+                shares = " | ".join(f"{s:.2f}" for s in rejections(shape, n, k, args.repeats))
+                print(f"| {k}, {n} | {name} | {shares} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

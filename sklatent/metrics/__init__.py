@@ -1,0 +1,41 @@
+"""How Gaussian is an embedding? Tests, distances, a report, and scorers."""
+
+from ._distances import (
+    energy_distance,
+    frechet_distance,
+    gaussian_kl_divergence,
+    sliced_wasserstein_distance,
+)
+from ._energy import energy_test
+from ._epps_pulley import epps_pulley_test
+from ._henze_zirkler import henze_zirkler_test
+from ._mardia import MardiaResult, mardia_test
+from ._report import GaussianityReport, gaussianity_report
+from ._result import TestResult
+from ._scorers import (
+    gaussianity_scorer,
+    log_likelihood_scorer,
+    most_gaussian_within,
+    reconstruction_scorer,
+)
+from ._worst_direction import WorstDirection
+
+__all__ = [
+    "GaussianityReport",
+    "MardiaResult",
+    "TestResult",
+    "WorstDirection",
+    "energy_distance",
+    "energy_test",
+    "epps_pulley_test",
+    "frechet_distance",
+    "gaussian_kl_divergence",
+    "gaussianity_report",
+    "gaussianity_scorer",
+    "henze_zirkler_test",
+    "log_likelihood_scorer",
+    "mardia_test",
+    "most_gaussian_within",
+    "reconstruction_scorer",
+    "sliced_wasserstein_distance",
+]

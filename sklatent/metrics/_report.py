@@ -1,0 +1,303 @@
+"""How Gaussian an embedding is, on one page."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+
+from .._target import Target
+from . import _epps_pulley as ep
+from ._energy import energy_test
+from ._epps_pulley import epps_pulley_test
+from ._henze_zirkler import henze_zirkler_test
+from ._mardia import mardia_test
+from ._null import RandomState, as_seed
+from ._result import TestResult
+from ._rows import Null, check_rows
+from ._worst_direction import WorstDirection, worst_direction
+
+#: Of its target's, above which a component's variance counts as active.
+ACTIVE_VARIANCE = 0.01
+LEVEL = 0.05  # of the verdict's tests
+#: Share of the null law that would exceed the test's threshold if it were shifted by a detectable
+#: effect. Alternatives also spread the statistic: measured, it is 0.7 to 0.8 then.
+POWER = 0.9
+
+
+@dataclass(frozen=True)
+class GaussianityReport:
+    """How far an embedding is from its target, and from any Gaussian. Print it.
+
+    Means, covariances, directions and components are those of the rows in standard coordinates,
+    where the target is N(0, I).
+
+    Attributes
+    ----------
+    n_samples, n_components : int
+    mean_error, mean_sampling_error : float
+        Root mean square of the mean's entries, and what it is in expectation for draws from the
+        target: n^(-1/2).
+    cov_error, cov_sampling_error : float
+        Root mean square of the entries of covariance - I (divisor n - 1), and what it is in
+        expectation for draws from the target: ((k + 1) / (k (n - 1)))^(1/2).
+    n_active : int
+        Components whose variance is above 0.01 of the target's.
+    effective_rank : float
+        exp of the entropy of the covariance's eigenvalues over their sum (Roy & Vetterli 2007):
+        n_components if they are equal, 1 if only one is not zero.
+    tests : dict of str to tuple of TestResult
+        Mardia's skewness and kurtosis, Henze-Zirkler, sliced Epps-Pulley and energy, for the
+        "simple" null, the target, and the "composite" one, any Gaussian. The latter is left out
+        where rows are too few, or their covariance has no inverse.
+    pvalues : dict of str to float
+        For each null, of all its tests: the smallest p-value (Mardia's of both moments; of the
+        worst direction too for the simple null) times their number, at most 1.
+    worst : WorstDirection
+        The projection that is least Gaussian, measured on rows that it was not sought on.
+    detectable : float
+        The effect size that the sliced Epps-Pulley test, with a simple null at the level 0.05,
+        finds on so many rows about three times in four.
+    verdict : str
+    """
+
+    n_samples: int
+    n_components: int
+    mean_error: float
+    mean_sampling_error: float
+    cov_error: float
+    cov_sampling_error: float
+    n_active: int
+    effective_rank: float
+    tests: dict[Null, tuple[TestResult, ...]]
+    pvalues: dict[Null, float]
+    worst: WorstDirection
+    detectable: float
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what these rows show, and what so many rows can show."""
+        n, k = self.n_samples, self.n_components
+        size = self.tests["simple"][3].effect_size
+        found = (
+            f"the sliced test on {n} rows finds, about three times in four, a component of "
+            f"variance {_variance(self.detectable, k)} (effect size {self.detectable:.2g})"
+        )
+        p = self.pvalues["simple"]
+        if p > LEVEL:
+            return (
+                f"Not distinguishable from the target (p = {p:.2g}, effect size {size:.2g}): "
+                f"{found}, and smaller discrepancies may well be there."
+            )
+        shape = self.pvalues.get("composite")
+        if shape is None:
+            why = "whether another Gaussian would fit, these rows cannot tell"
+        elif shape > LEVEL:
+            why = f"mean or covariance are off, the shape is not shown to be (p = {shape:.2g})"
+        else:
+            why = f"nor from any other Gaussian ({_p(shape)})"
+        return (
+            f"Not drawn from the target ({_p(p)}), {why}; the sliced effect size of {size:.2g} is "
+            f"as if one component had the variance {_variance(size, k)} and all else were right, "
+            f"and {found}."
+        )
+
+    def __str__(self) -> str:
+        n, k, worst = self.n_samples, self.n_components, self.worst
+        lines = [
+            f"Gaussianity of {n} rows in {k} components",
+            "",
+            f"{'moments':24}{'rms error':>11}{'expected of the target':>25}",
+            f"  {'mean':22}{self.mean_error:11.4f}{self.mean_sampling_error:25.4f}",
+            f"  {'covariance':22}{self.cov_error:11.4f}{self.cov_sampling_error:25.4f}",
+            f"  active components: {self.n_active} of {k}; "
+            f"effective rank: {self.effective_rank:.2f}",
+        ]
+        titles: dict[Null, str] = {"simple": "the target", "composite": "any Gaussian"}
+        for null, tests in self.tests.items():
+            heading = f"against {titles[null]}"
+            lines += [
+                "",
+                f"{heading:24}{'statistic':>11}{'expected':>11}{'effect size':>14}{'p-value':>10}",
+            ]
+            lines += [
+                f"  {t.name:22}{t.statistic:11.4g}{t.expected:11.4g}{t.effect_size:14.4f}"
+                f"{_number(t.pvalue):>10}"
+                for t in tests
+            ]
+        leading = np.argsort(-worst.shares)[:5]
+        shares = ", ".join(f"{j} ({worst.shares[j]:.0%})" for j in leading)
+        lines += [
+            "",
+            f"worst direction, component (share): {shares}",
+            f"  mean {worst.mean:.2f}, std {worst.std:.2f}, skewness {worst.skewness:.2f}, "
+            f"excess kurtosis {worst.kurtosis:.2f}",
+            f"  Epps-Pulley {worst.test.statistic:.3g} (expected {worst.test.expected:.3g}), "
+            f"p-value {_number(worst.test.pvalue)}",
+            "",
+            self.verdict,
+        ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame, one row per measure.
+
+        Its columns are value, expected, effect_size, pvalue, null, method and n_samples.
+
+        Raises
+        ------
+        ImportError
+            Without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas: pip install pandas") from error
+        n = self.n_samples
+        rows: list[dict[str, Any]] = [
+            {"measure": name, "value": value, "expected": expected, "n_samples": n}
+            for name, value, expected in (
+                ("mean error", self.mean_error, self.mean_sampling_error),
+                ("covariance error", self.cov_error, self.cov_sampling_error),
+                ("active components", self.n_active, self.n_components),
+                ("effective rank", self.effective_rank, self.n_components),
+            )
+        ]
+        tests = [t for tests in self.tests.values() for t in tests]
+        named = [(t.name, t) for t in tests] + [("worst direction", self.worst.test)]
+        rows += [
+            {
+                "measure": name,
+                "value": t.statistic,
+                "expected": t.expected,
+                "effect_size": t.effect_size,
+                "pvalue": t.pvalue,
+                "null": t.null,
+                "method": t.method,
+                "n_samples": t.n_samples,
+            }
+            for name, t in named
+        ]
+        columns = ["value", "expected", "effect_size", "pvalue", "null", "method", "n_samples"]
+        return pd.DataFrame(rows).set_index("measure")[columns]
+
+
+def _number(pvalue: float) -> str:
+    return "<0.0001" if pvalue < 1e-4 else f"{pvalue:.3g}"
+
+
+def _p(pvalue: float) -> str:
+    return "p < 0.0001" if pvalue < 1e-4 else f"p = {pvalue:.2g}"
+
+
+def _variance(effect_size: float, k: int) -> str:
+    """Return the variance of one component that has this effect size, the others being right."""
+    if effect_size <= 0:
+        return "1"
+    share = ep.random_directions(k, 2048, 0)[0] ** 2  # of that component, in each direction
+
+    def excess(v: float) -> float:
+        cf = np.exp(-(1 + (v - 1) * share) * ep.KNOTS[:, None] ** 2 / 2)
+        distance = (ep.WEIGHTS @ (cf - ep.NORMAL[:, None]) ** 2).mean()
+        return float(distance / ep.effect_unit(k) - effect_size)
+
+    most = 1e4
+    return f"{brentq(excess, 1, most):.3g}" if excess(most) > 0 else f"over {most:.0f}"
+
+
+def gaussianity_report(
+    Z: ArrayLike,
+    mean: ArrayLike | None = None,
+    cov: ArrayLike | None = None,
+    *,
+    random_state: RandomState = 0,
+) -> GaussianityReport:
+    """Measure how Gaussian an embedding is: against its target, and against any Gaussian.
+
+    Parameters
+    ----------
+    Z : array-like of shape (n_samples, n_components)
+        At least four rows. Take rows that the embedding was not trained on: those it was trained on
+        look more Gaussian than they are.
+    mean : array-like of shape (n_components,), default=None
+        Of the target; zeros if None.
+    cov : array-like of shape (n_components, n_components) or (n_components,), default=None
+        Covariance or variances of the target; identity if None.
+    random_state : int, RandomState instance or None, default=0
+        Determines directions, subsamples, halves and simulated draws.
+
+    Returns
+    -------
+    GaussianityReport
+        Prints as a table; `to_frame` returns it as a DataFrame.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, a number not finite, cov not positive definite, or rows fewer than
+        four.
+
+    See Also
+    --------
+    mardia_test, henze_zirkler_test, epps_pulley_test, energy_test : The tests, and what their
+        effect sizes mean.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklatent.metrics import gaussianity_report
+    >>> u = np.random.default_rng(0).standard_normal((2000, 2))
+    >>> report = gaussianity_report(u * [1, 1.5])
+    >>> report.pvalues["simple"] < 0.001, report.pvalues["composite"] > 0.05
+    (True, True)
+    >>> report.worst.shares.round(1)
+    array([0., 1.])
+    """
+    seed = as_seed(random_state)
+    Z = check_rows(Z, min_rows=4)
+    n, k = Z.shape
+    u = Target.from_params(mean, cov, k, prefix="").to_standard(Z)
+    covariance = np.cov(u.T).reshape(k, k)
+    variances = np.maximum(np.linalg.eigvalsh(covariance), 0)
+    share = variances[variances > 0] / variances.sum() if variances.any() else np.ones(1)
+
+    worst = worst_direction(u, seed)
+    tests: dict[Null, tuple[TestResult, ...]] = {}
+    pvalues: dict[Null, float] = {}
+    nulls: tuple[Null, ...] = ("simple", "composite")
+    for null in nulls:
+        try:
+            mardia = mardia_test(u, null=null, random_state=seed)
+        except ValueError:
+            if null == "simple":
+                raise
+            break
+        others = (
+            henze_zirkler_test(u, null=null, random_state=seed),
+            epps_pulley_test(u, null=null, random_state=seed),
+            energy_test(u, null=null, random_state=seed),
+        )
+        tests[null] = (mardia.skewness, mardia.kurtosis, *others)
+        p = [mardia.pvalue, *(t.pvalue for t in others)]
+        if null == "simple":
+            p.append(worst.test.pvalue)
+        pvalues[null] = min(1.0, len(p) * min(p))
+
+    law = ep.null_law(n, k, "simple", 256)
+    return GaussianityReport(
+        n_samples=n,
+        n_components=k,
+        mean_error=float(np.sqrt(np.square(u.mean(axis=0)).mean())),
+        mean_sampling_error=n**-0.5,
+        cov_error=float(np.sqrt(np.square(covariance - np.eye(k)).mean())),
+        cov_sampling_error=float(np.sqrt((k + 1) / k / (n - 1))),
+        n_active=int((covariance.diagonal() > ACTIVE_VARIANCE).sum()),
+        effective_rank=float(np.exp(-(share * np.log(share)).sum())),
+        tests=tests,
+        pvalues=pvalues,
+        worst=worst,
+        detectable=(law.isf(LEVEL) - law.isf(POWER)) / n / ep.effect_unit(k),
+    )

@@ -1,0 +1,243 @@
+"""Scorers for `scoring=`, and how to choose among candidates that have several scores."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import r2_score
+from sklearn.pipeline import Pipeline
+
+from ._epps_pulley import epps_pulley_test
+
+
+def _method(estimator: Any, name: str, scorer: str) -> Callable:
+    method = getattr(estimator, name, None)
+    if method is None:
+        raise TypeError(f"{scorer} needs an estimator with {name}, got {estimator!r}")
+    return method
+
+
+def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
+    """Return minus the sliced Epps-Pulley effect size of the embedding of X.
+
+    The embedding is what ``estimator.transform(X)`` returns. The target is N(`target_mean_`,
+    `target_cov_`) of the estimator, or of a pipeline's last step, where it has them, else N(0, I).
+    About zero if the embedding is Gaussian, which can be slightly positive; greater is better. The
+    effect size does not grow with the number of rows (see `epps_pulley_test`), so that
+    folds of different sizes can be compared. Deterministic: 512 directions, ``random_state=0``.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with transform
+        `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, ...
+    X : array-like of shape (n_samples, n_features)
+    y : ignored
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no transform.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from sklatent.metrics import gaussianity_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> scores = cross_val_score(PCA(2, whiten=True), X, y, scoring=gaussianity_scorer)
+    >>> scores.shape
+    (5,)
+    """
+    Z = _method(estimator, "transform", "gaussianity_scorer")(X)
+    last = estimator
+    while isinstance(last, Pipeline):
+        last = last.steps[-1][1]
+    mean, cov = (getattr(last, name, None) for name in ("target_mean_", "target_cov_"))
+    return -epps_pulley_test(Z, mean, cov, n_slices=512, random_state=0).effect_size
+
+
+def reconstruction_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
+    """Return the share of the variance of X that its reconstruction explains, R^2.
+
+    The reconstruction is ``estimator.inverse_transform(estimator.transform(X))``. Squared errors
+    and variances are summed over features, in the units of X.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with transform and inverse_transform
+    X : array-like of shape (n_samples, n_features)
+    y : ignored
+
+    Returns
+    -------
+    float
+        At most 1; greater is better.
+
+    Raises
+    ------
+    TypeError
+        If the estimator lacks one of the methods.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklatent.metrics import reconstruction_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> pca = PCA(2, whiten=True).fit(X)
+    >>> bool(abs(reconstruction_scorer(pca, X) - pca.explained_variance_ratio_.sum()) < 1e-9)
+    True
+    """
+    transform = _method(estimator, "transform", "reconstruction_scorer")
+    inverse = _method(estimator, "inverse_transform", "reconstruction_scorer")
+    return float(r2_score(X, inverse(transform(X)), multioutput="variance_weighted"))
+
+
+def log_likelihood_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
+    """Return the mean of ``estimator.score_samples(X)``: log-likelihood in nats per sample.
+
+    In a pipeline the density is that of the rows that its last step is given: pipelines whose
+    earlier steps differ cannot be compared by it.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with score_samples
+    X : array-like of shape (n_samples, n_features)
+    y : ignored
+
+    Returns
+    -------
+    float
+        Greater is better.
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no score_samples.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.decomposition import PCA
+    >>> from sklatent.metrics import log_likelihood_scorer
+    >>> X, y = load_iris(return_X_y=True)
+    >>> pca = PCA(2).fit(X)
+    >>> log_likelihood_scorer(pca, X) == pca.score(X)
+    True
+    """
+    return float(np.mean(_method(estimator, "score_samples", "log_likelihood_scorer")(X)))
+
+
+@dataclass(frozen=True)
+class _MostGaussianWithin:
+    metric: str
+    tolerance: float | Literal["1se"]
+    gaussianity: str
+
+    def __call__(self, cv_results: Mapping[str, Any]) -> int:
+        score = self._mean(cv_results, self.metric)
+        gaussianity = self._mean(cv_results, self.gaussianity)
+        if not (np.isfinite(score) & np.isfinite(gaussianity)).any():
+            raise ValueError(
+                f"every candidate has a {self.metric!r} or {self.gaussianity!r} score that is not "
+                "finite"
+            )
+        gaussianity = np.where(np.isfinite(gaussianity), gaussianity, -np.inf)
+        score = np.where(np.isfinite(score) & np.isfinite(gaussianity), score, -np.inf)
+        best = int(np.argmax(score))
+        if self.tolerance == "1se":
+            splits = [
+                values[best]
+                for i in range(sum(key.startswith("split") for key in cv_results))
+                if (values := cv_results.get(f"split{i}_test_{self.metric}")) is not None
+            ]
+            if len(splits) < 2:
+                raise ValueError(
+                    "tolerance='1se' needs the scores of at least two splits, split0_test_"
+                    f"{self.metric}, split1_test_{self.metric}, ..., in cv_results_; got "
+                    f"{len(splits)}"
+                )
+            tolerance = np.std(splits, ddof=1) / np.sqrt(len(splits))
+        else:
+            tolerance = self.tolerance
+        near = score >= score[best] - tolerance
+        return int(np.argmax(np.where(near, gaussianity, -np.inf)))
+
+    def _mean(self, cv_results: Mapping[str, Any], name: str) -> NDArray:
+        key = f"mean_test_{name}"
+        if key not in cv_results:
+            known = [k.removeprefix("mean_test_") for k in cv_results if k.startswith("mean_test_")]
+            raise ValueError(
+                f"cv_results_ has no {key!r}: name {name!r} in scoring={{...}}; got scores "
+                f"{sorted(known)}"
+            )
+        return np.asarray(cv_results[key], dtype=np.float64)
+
+
+def most_gaussian_within(
+    metric: str, tolerance: float | Literal["1se"] = "1se", *, gaussianity: str = "gaussianity"
+) -> Callable[[Mapping[str, Any]], int]:
+    """Return a `refit` for grid searches: the most Gaussian of the candidates that are good enough.
+
+    Good enough is a mean score of `metric` over the splits that is within `tolerance` of the best.
+
+    Parameters
+    ----------
+    metric : str
+        Name of a score in ``scoring={...}``; greater is better.
+    tolerance : float or "1se", default="1se"
+        In units of the metric; or one standard error of the best candidate's mean over the splits
+        (Breiman et al. 1984).
+    gaussianity : str, default="gaussianity"
+        Name of the score to choose by.
+
+    Returns
+    -------
+    callable
+        Maps ``cv_results_`` to the index of a candidate. It can be pickled and cloned. Called,
+        it raises a ValueError where ``cv_results_`` lacks a score. Candidates with a score
+        that is not finite (fits that failed) are never chosen.
+
+    Raises
+    ------
+    ValueError
+        If `tolerance` is negative or another string, or a name is not a string.
+
+    References
+    ----------
+    Breiman, Friedman, Olshen & Stone (1984), Classification and regression trees, section 3.4.3.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklatent.metrics import (
+    ...     gaussianity_scorer, most_gaussian_within, reconstruction_scorer
+    ... )
+    >>> search = GridSearchCV(
+    ...     PCA(whiten=True),
+    ...     {"n_components": [4, 8, 16]},
+    ...     scoring={"r2": reconstruction_scorer, "gaussianity": gaussianity_scorer},
+    ...     refit=most_gaussian_within("r2", tolerance=0.2),
+    ... )
+    >>> int(search.fit(load_digits().data).best_estimator_.n_components_)
+    8
+    """
+    for name, value in (("metric", metric), ("gaussianity", gaussianity)):
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be the name of a score, got {value!r}")
+    if tolerance != "1se" and not (
+        isinstance(tolerance, int | float | np.number) and 0 <= tolerance < np.inf
+    ):
+        raise ValueError(
+            f"tolerance must be a float that is not negative, or '1se', got {tolerance!r}"
+        )
+    return _MostGaussianWithin(metric, tolerance, gaussianity)

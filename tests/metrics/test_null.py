@@ -1,0 +1,128 @@
+"""P-values are uniform where the null hypothesis holds."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+from scipy.stats import kstest, kstwo
+
+from sklatent.metrics import energy_test, epps_pulley_test, henze_zirkler_test, mardia_test
+from sklatent.metrics._null import N_DRAWS, NullLaw, characteristic_law, simulate
+from sklatent.metrics._worst_direction import worst_direction
+
+TESTS = [mardia_test, henze_zirkler_test, partial(epps_pulley_test, n_slices=64), energy_test]
+NAMES = ["mardia", "henze_zirkler", "epps_pulley", "energy"]
+DRAWS = 500
+LOOKS = 200  # Kolmogorov-Smirnov tests on this page, of the slow ones too: a level for each
+
+
+def assert_uniform(pvalues, simulated):
+    """Simulated p-values share a null distribution of N_DRAWS: a test of two samples."""
+    size = len(pvalues) * N_DRAWS / (len(pvalues) + N_DRAWS) if simulated else len(pvalues)
+    distance = kstest(pvalues, "uniform").statistic
+    assert kstwo.sf(distance, round(size)) > 0.05 / LOOKS
+
+
+def check_uniform(test, n, k, null):
+    """The parts of Mardia's result are tests of their own."""
+    rng = np.random.default_rng(n + k)
+    mean, factor = rng.normal(size=k), np.tril(rng.normal(size=(k, k)), -1) + 2 * np.eye(k)
+    given = {"mean": mean, "cov": factor @ factor.T} if null == "simple" else {}
+    results = [
+        test(rng.standard_normal((n, k)) @ factor.T + mean, **given, null=null, random_state=1)
+        for _ in range(DRAWS)
+    ]
+    parts = [results]
+    if test is mardia_test:
+        parts += [[r.skewness for r in results], [r.kurtosis for r in results]]
+    simulated = parts[-1][0].method == "Monte Carlo"
+    for part in parts:
+        assert_uniform([r.pvalue for r in part], simulated)
+
+
+@pytest.mark.parametrize("null", ["simple", "composite"])
+@pytest.mark.parametrize(("n", "k"), [(50, 2), (50, 8), (50, 20), (200, 2)])
+@pytest.mark.parametrize("test", TESTS, ids=NAMES)
+def test_pvalues_are_uniform(test, n, k, null):
+    check_uniform(test, n, k, null)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("null", ["simple", "composite"])
+@pytest.mark.parametrize(
+    ("n", "k"), [(500, 2), (500, 8), (500, 20), (1000, 2), (1000, 20), (10, 5), (100, 1)]
+)
+@pytest.mark.parametrize("test", [*TESTS[:2], epps_pulley_test, energy_test], ids=NAMES)
+def test_pvalues_are_uniform_elsewhere(test, n, k, null):
+    check_uniform(test, n, k, null)
+
+
+@pytest.mark.parametrize("k", [pytest.param(2, marks=pytest.mark.slow), 8])
+def test_the_worst_directions_pvalue_is_uniform(k):
+    # Though it is the worst of all: it is not measured where it was sought.
+    rng = np.random.default_rng(0)
+    samples = rng.standard_normal((200, 50, k))
+    assert_uniform([worst_direction(u, 0).test.pvalue for u in samples], simulated=False)
+
+
+def test_the_law_of_a_mean_is_a_chi_square():
+    # A single knot at a small t, on a line: n t^2 mean^2 to first order.
+    t = 1e-3
+    law = characteristic_law(np.array([t]), np.array([t**-2]), 1, "simple")
+    np.testing.assert_allclose(law[:3], [1, 2, 8], rtol=1e-5)
+    np.testing.assert_allclose(law.leading[0], [1, 1], rtol=1e-5)
+    # The integral is at its worst for a single chi-square.
+    assert law.sf(3.841459) == pytest.approx(0.05, abs=1e-4)
+    assert law.sf(0.454936) == pytest.approx(0.5, abs=1e-3)
+    assert law.isf(0.05) == pytest.approx(3.841459, rel=1e-4)
+    assert law.cdf(3.841459) == pytest.approx(0.95, rel=1e-4)
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize("null", ["simple", "composite"])
+def test_cumulants_are_traces_of_the_covariance(k, null):
+    # The covariance function of the ecf at random frequencies, and its powers' traces.
+    rng = np.random.default_rng(0)
+    t, weight = np.array([0.7, 1.6]), np.array([1.0, 0.5])
+    a = rng.standard_normal((400, k))
+    a /= np.linalg.norm(a, axis=1, keepdims=True)
+    x, w = np.vstack([s * a for s in t]), np.repeat(weight, 400) / 400
+    inner, norm = x @ x.T, np.square(x).sum(axis=1)
+    cov = np.exp(inner) - 1
+    if null == "composite":
+        cov -= inner + inner**2 / 2
+    cov *= np.exp(-(norm[:, None] + norm) / 2) * np.sqrt(w[:, None] * w)
+    expected = [np.trace(cov), 2 * np.trace(cov @ cov), 8 * np.trace(cov @ cov @ cov)]
+    law = characteristic_law(t, weight, k, null, n_slices=400)
+    # 400 directions stand for a random 400: their moments scatter by some percent.
+    for cumulant, trace, tolerance in zip(law[:3], expected, (1e-9, 0.08, 0.15), strict=True):
+        assert cumulant == pytest.approx(trace, rel=tolerance)
+
+
+def test_simulated_rows_have_the_moments_of_the_null():
+    def moments(u):
+        return np.stack([u.mean(axis=(1, 2)), (np.swapaxes(u, 1, 2) @ u)[:, 0, 1]], axis=1)
+
+    composite = simulate(moments, 20, 3, "composite", seed=0, size=60)
+    np.testing.assert_allclose(composite, 0, atol=1e-12)
+    simple = simulate(moments, 20, 3, "simple", seed=0, size=60)
+    assert simple.shape == (N_DRAWS, 2)
+    assert np.abs(simple.mean(axis=0)).max() < 4 * simple.std(axis=0).max() / N_DRAWS**0.5
+
+
+def test_a_weighted_sum_of_chi_squares():
+    # The leading weights as they are, the others by their cumulants: 2 x + y + z/10 + ...
+    rng = np.random.default_rng(0)
+    x = rng.chisquare([1, 1, 30], size=(100_000, 3)) @ [2, 1, 0.1]
+    law = NullLaw(6.0, 2 * (4 + 1 + 0.3), 8 * (8 + 1 + 0.03), ((2.0, 1.0), (1.0, 1.0)))
+    for q in (0.01, 0.1, 0.5, 0.9, 0.99, 0.999):
+        tail = law.sf(np.quantile(x, 1 - q))
+        assert abs(tail - q) < 4 * (q * (1 - q) / len(x)) ** 0.5
+    assert 0 < law.sf(100.0) < 1e-8  # below the precision of the integral
+    assert law.sf(0.0) == pytest.approx(1, abs=1e-6)
+
+
+def test_a_symmetric_law_is_nearly_normal():
+    law = NullLaw(1.0, 4.0, 1e-3)
+    assert law.sf(1.0) == pytest.approx(0.5, abs=1e-3)
+    assert law.isf(0.025) == pytest.approx(1 + 2 * 1.959964, abs=1e-3)

@@ -1,0 +1,133 @@
+import sys
+
+import numpy as np
+import pytest
+from scipy.stats import ortho_group
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+
+from sklatent.metrics import gaussianity_report
+from sklatent.metrics._epps_pulley import random_directions, statistics
+from sklatent.metrics._worst_direction import search
+
+GAUSSIAN = np.random.default_rng(1).standard_normal((400, 4))
+
+
+def test_a_gaussian_is_not_distinguishable():
+    report = gaussianity_report(GAUSSIAN)
+    assert report.pvalues["simple"] > 0.05
+    assert report.pvalues["composite"] > 0.05
+    assert "Not distinguishable from the target" in report.verdict
+    assert "400 rows" in report.verdict
+    assert "effect size" in report.verdict
+    assert (report.n_samples, report.n_components, report.n_active) == (400, 4, 4)
+    assert report.effective_rank == pytest.approx(4, abs=0.1)
+
+
+def test_wrong_moments_are_told_from_a_wrong_shape():
+    moments = gaussianity_report(1.3 * GAUSSIAN + 0.3)
+    assert moments.pvalues["simple"] < 1e-4
+    assert moments.pvalues["composite"] > 0.05
+    assert "mean or covariance are off" in moments.verdict
+    shape = gaussianity_report(np.exp(GAUSSIAN))
+    assert "nor from any other Gaussian" in shape.verdict
+
+
+def test_errors_are_what_draws_from_the_target_have():
+    rng = np.random.default_rng(0)
+    n, k = 50, 3
+    reports = [gaussianity_report(rng.standard_normal((n, k))) for _ in range(36)]
+    for name in ("mean", "cov"):
+        squares = [getattr(r, f"{name}_error") ** 2 for r in reports]
+        expected = getattr(reports[0], f"{name}_sampling_error") ** 2
+        assert abs(np.mean(squares) - expected) < 4 * np.std(squares) / 6
+
+
+def test_the_target_is_the_given_gaussian():
+    cov = np.array([[4.0, 1.0], [1.0, 0.5]])
+    Z = GAUSSIAN[:, :2] @ np.linalg.cholesky(cov).T + [10, 0]
+    given, plain = gaussianity_report(Z, [10, 0], cov), gaussianity_report(GAUSSIAN[:, :2])
+    assert given.mean_error == pytest.approx(plain.mean_error)
+    assert given.pvalues["simple"] == pytest.approx(plain.pvalues["simple"])
+
+
+def test_a_collapsed_embedding_is_reported():
+    report = gaussianity_report(GAUSSIAN * [1, 1, 0, 0])
+    assert report.n_active == 2
+    assert report.effective_rank == pytest.approx(2, abs=0.1)
+    assert "composite" not in report.tests
+    assert "these rows cannot tell" in report.verdict
+    point = gaussianity_report(np.zeros((20, 3)))
+    assert (point.n_active, point.worst.std) == (0, 0)
+    assert "over 10000" not in str(gaussianity_report(GAUSSIAN * [1, 1, 1, 1.2]))
+
+
+def test_few_rows_say_that_they_are_few():
+    report = gaussianity_report(GAUSSIAN[:6, :4] + 0.1)
+    assert "6 rows" in report.verdict
+    assert report.detectable > 1
+    with pytest.raises(ValueError, match="minimum of 4 is required"):
+        gaussianity_report(GAUSSIAN[:3])
+
+
+def test_the_detectable_effect_falls_like_one_over_n():
+    few, many = (gaussianity_report(np.tile(GAUSSIAN, (m, 1))).detectable for m in (1, 4))
+    assert many == pytest.approx(few / 4, rel=0.01)
+
+
+def test_the_worst_direction_is_the_one_that_was_bent():
+    rng = np.random.default_rng(0)
+    u = rng.standard_normal((1000, 6))
+    u[:, 0] = 0.3 * u[:, 0] + rng.choice([-1, 1], size=1000) * 0.95
+    q = ortho_group.rvs(6, random_state=0)
+    worst = gaussianity_report(u @ q).worst
+    assert worst.direction @ q[0] == pytest.approx(np.sign(worst.direction @ q[0]), abs=0.02)
+    np.testing.assert_allclose(worst.shares, q[0] ** 2, atol=0.1)
+    assert worst.shares.sum() == pytest.approx(1)
+    assert worst.kurtosis < -1
+    assert worst.test.pvalue < 1e-4
+    assert worst.test.n_samples == 500
+
+
+def test_the_search_beats_random_directions():
+    Z = PCA(8, whiten=True, random_state=0).fit_transform(load_digits().data)
+    found = statistics(Z, search(Z, seed=0)[:, None])
+    assert found > 1.5 * statistics(Z, random_directions(8, 2000, seed=1)).max()
+
+
+def test_it_prints_as_a_table():
+    text = str(gaussianity_report(GAUSSIAN))
+    for word in (
+        "400 rows in 4 components",
+        "Mardia skewness",
+        "Mardia kurtosis",
+        "Henze-Zirkler",
+        "sliced Epps-Pulley",
+        "energy",
+        "against the target",
+        "against any Gaussian",
+        "worst direction",
+        "effective rank",
+    ):
+        assert word in text
+    assert max(map(len, text.splitlines()[:-1])) <= 100
+
+
+def test_to_frame():
+    report = gaussianity_report(GAUSSIAN)
+    frame = report.to_frame()
+    assert len(frame) == 4 + 2 * 5 + 1
+    hz = frame[frame["null"] == "composite"].loc["Henze-Zirkler"]
+    assert hz["pvalue"] == report.tests["composite"][2].pvalue
+    assert frame.loc["mean error", "value"] == report.mean_error
+
+
+def test_to_frame_without_pandas(monkeypatch):
+    report = gaussianity_report(GAUSSIAN)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="to_frame needs pandas"):
+        report.to_frame()
+
+
+def test_it_is_deterministic():
+    assert str(gaussianity_report(GAUSSIAN)) == str(gaussianity_report(GAUSSIAN))
