@@ -210,7 +210,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         ValueError
             As `GaussianEmbedder.fit`, and where every candidate diverges.
         """
-        for name in set(vars(self)) - set(self.get_params(deep=False)):
+        for name in [name for name in vars(self) if name[-1] == "_"]:
             delattr(self, name)
         self.reg_weights_ = self._check_reg_weights()
         params = {name: getattr(self, name) for name in SHARED}
@@ -261,16 +261,20 @@ class GaussianEmbedderCV(GaussianEmbedder):
                 self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
         if self.refit:
             self.best_embedder_ = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
-            attributes = vars(self.best_embedder_.fit(X, y, sample_weight))
-            inputs = self.best_embedder_.get_params(deep=False)
-            vars(self).update({key: attributes[key] for key in attributes if key not in inputs})
+            self.best_embedder_.fit(X, y, sample_weight)
+            for name in set(vars(self.best_embedder_)) - {*params, "reg_weight", "warm_start"}:
+                setattr(self, name, getattr(self.best_embedder_, name))
         return self
 
     def _check_reg_weights(self):
         weights = check_array(
-            self.reg_weights, ensure_2d=False, dtype=np.float64, input_name="reg_weights"
+            self.reg_weights,
+            ensure_2d=False,
+            ensure_min_samples=0,
+            dtype=np.float64,
+            input_name="reg_weights",
         )
-        if weights.ndim != 1 or weights.min() < 0:
+        if weights.ndim != 1 or len(weights) == 0 or weights.min() < 0:
             raise ValueError(
                 f"reg_weights must be a sequence of numbers >= 0, got {self.reg_weights!r}"
             )
@@ -290,6 +294,8 @@ class _Candidates:
         Indices of each fold's training rows.
     """
 
+    data: list[Any]
+
     def __init__(self, embedder: GaussianEmbedder, data: Any, trains: list[Any]) -> None:
         self.embedders = [copy.copy(embedder) for _ in trains]
         self.data = [
@@ -298,7 +304,7 @@ class _Candidates:
         ]
         classes = np.unique(data[1]) if is_classifier(embedder) else None
         folds = list(zip(self.embedders, self.data, strict=True))
-        self.nets = [fold._initialize(*each, classes=classes) for fold, each in folds]
+        self.nets = [fold._initialize(*each, classes) for fold, each in folds]
         # A stack watches equally many rows of each fold.
         n_valid = min(fold._n_valid(len(each[0])) for fold, each in folds)
         self.rows, self.valid_rows, self.valid = zip(
@@ -323,7 +329,7 @@ class _Candidates:
         valid_rows = None if self.valid[0] is None else list(self.valid_rows)
         nets = Stack(self.nets, folds, weights).initialize()
         trained = nets.train_apart(list(self.rows), valid_rows, max_iter)
-        return [self._finished(*each) for each in zip(trained, *zip(*pairs), strict=True)]
+        return [self._finished(net, *pair) for net, pair in zip(trained, pairs, strict=True)]
 
     def _why_not_stacked(self) -> str | None:
         embedder = self.embedders[0]

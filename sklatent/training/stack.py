@@ -41,7 +41,9 @@ class FoldBatches:
         self.n_steps = max(1, largest // batch_size)
         self.n_rows = largest // self.n_steps
         sources = generators or [None] * len(folds)
-        self.rounds = [Batches(*each) for each in zip(folds, [self.n_rows] * len(folds), sources)]
+        self.rounds = [
+            Batches(rows, self.n_rows, source) for rows, source in zip(folds, sources, strict=True)
+        ]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         orders = [self._epoch(each).split(self.n_rows) for each in self.rounds]
@@ -112,7 +114,7 @@ class Stack(EmbedderNet):
         """Shape of the stack: the number of models that are left."""
         return (len(self.alive_),)
 
-    def get_iterator(self, dataset: list[Rows], training: bool = False) -> FoldBatches:
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         if training:
             generators = [net.generator_ for net in self.nets]
             return FoldBatches(dataset, self.batch_size, generators)
@@ -191,7 +193,8 @@ class Stack(EmbedderNet):
         return net
 
     def _keep(self, kept: Tensor) -> None:
-        patience, objective = self.patience, self.criterion_
+        patience: Any = self.patience
+        objective: Any = self.criterion_
         for part in filter(None, self._stateful()):
             if isinstance(part, nn.Module):
                 _select(part, kept)
@@ -217,10 +220,9 @@ class Retire(Callback):
 
     def on_epoch_begin(self, net: Stack, **kwargs: Any) -> None:
         done, best_weights = net.patience.done_, net.patience.best_weights_
-        if best_weights is None and done.any():
-            net.retire(done, net.weights())
-        elif done.float().mean() >= DONE_SHARE:
-            net.retire(done, best_weights)
+        # Without a best to return to, training must end where it is done.
+        if done.any() if best_weights is None else done.float().mean() >= DONE_SHARE:
+            net.retire(done, best_weights or net.weights())
 
     def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
         patience, epoch = net.patience, net.history[-1]
@@ -233,7 +235,7 @@ class Retire(Callback):
                 net.curves_[model].append({name: epoch[name][i] for name in names})
 
 
-def stack_modules(modules: list[nn.Module], index: Tensor) -> nn.Module:
+def stack_modules(modules: list[Any], index: Tensor) -> Any:
     """Stack the parameters and buffers of modules of one architecture.
 
     Parameters

@@ -1,0 +1,291 @@
+import copy
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.datasets import load_digits, load_wine
+from sklearn.exceptions import FitFailedWarning
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
+from sklatent.metrics import gaussianity_scorer, most_gaussian_within, reconstruction_scorer
+from sklatent.regularizers import Adversarial, Regularizer
+
+X, LABELS = load_digits(return_X_y=True)
+X, LABELS = X[:450] / 16, LABELS[:450]
+SMALL = {"hidden_layer_sizes": (16,), "random_state": 0}
+# Three folds of 300 training rows: 270 to train on (two batches of 135), 30 to watch.
+EVEN = {**SMALL, "cv": KFold(3), "batch_size": 128}
+SCORES = {"r2": reconstruction_scorer, "gaussianity": gaussianity_scorer}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Stochastic Optimizer"),
+    pytest.mark.filterwarnings("ignore:effective sample size"),
+    pytest.mark.filterwarnings("ignore:posterior collapse"),
+]
+
+
+def grid_search(reg_weights, cv, scoring=reconstruction_scorer, **params):
+    embedder = GaussianEmbedder(4, **params)
+    grid = {"reg_weight": reg_weights}
+    return GridSearchCV(embedder, grid, cv=cv, scoring=scoring, refit=False).fit(X, LABELS)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"early_stopping": False},
+        {"early_stopping": False, "tol": 0.02, "n_iter_no_change": 1, "max_iter": 400},
+        {"regularizer": None, "max_iter": 3},
+        {"task": "classification", "max_iter": 5},
+        {"max_iter": 0},
+    ],
+    ids=str,
+)
+def test_stacked_candidates_are_those_of_a_grid_search(params):
+    # Without draws and with even folds, all that differs is rounding.
+    params = {**EVEN, "max_iter": 12, **params}
+    reg_weights = [0.01, 1.0, 30.0]
+    search = GaussianEmbedderCV(
+        4,
+        reg_weights=reg_weights,
+        scoring=reconstruction_or_accuracy(params),
+        refit=False,
+        **params,
+    ).fit(X, LABELS)
+    cv = params.pop("cv")
+    reference = grid_search(reg_weights, cv, reconstruction_or_accuracy(params), **params)
+    for split in range(3):
+        key = f"split{split}_test_score"
+        np.testing.assert_allclose(search.cv_results_[key], reference.cv_results_[key], atol=2e-3)
+    assert search.reg_weight_ == reg_weights[reference.best_index_]
+
+
+def reconstruction_or_accuracy(params):
+    return None if params.get("task") == "classification" else reconstruction_scorer
+
+
+def test_each_model_stops_by_itself():
+    # With a tolerance so large nothing counts as progress: all stop after 300 steps. The
+    # smallest weight goes on where the criterion still falls.
+    params = {**EVEN, "early_stopping": False, "n_iter_no_change": 1, "max_iter": 250}
+    n_epochs = []
+    for tol in (1e-4, 10.0):
+        search = GaussianEmbedderCV(
+            4, reg_weights=[0.1], tol=tol, scoring=n_iter, refit=False, **params
+        ).fit(X)
+        n_epochs.append(search.cv_results_["mean_test_score"][0])
+    assert n_epochs[1] == 151  # 150 epochs of two steps, after the first
+    assert n_epochs[0] > n_epochs[1]
+
+
+def n_iter(embedder, X, y=None):
+    assert len(embedder.loss_curve_) == embedder.n_iter_
+    return embedder.n_iter_
+
+
+@pytest.mark.parametrize("regularizer", ["kl", "sliced", "adversarial"])
+def test_regularizers_that_draw_agree_with_a_grid_search_within_noise(regularizer):
+    params = {**EVEN, "max_iter": 20, "regularizer": regularizer}
+    reg_weights = [0.01, 1.0]
+    search = GaussianEmbedderCV(
+        4, reg_weights=reg_weights, scoring=reconstruction_scorer, refit=False, **params
+    ).fit(X)
+    reference = grid_search(reg_weights, params.pop("cv"), **params)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], reference.cv_results_["mean_test_score"], atol=0.02
+    )
+
+
+def test_results_look_like_those_of_a_grid_search():
+    params = {**SMALL, "max_iter": 3}
+    search = GaussianEmbedderCV(
+        4, reg_weights=[1.0, 0.1], cv=2, scoring=SCORES, refit="r2", **params
+    ).fit(X)
+    reference = grid_search([1.0, 0.1], 2, SCORES, **params)
+    frame, expected = pd.DataFrame(search.cv_results_), pd.DataFrame(reference.cv_results_)
+    assert set(frame) == set(expected)
+    pd.testing.assert_series_equal(frame["param_reg_weight"], expected["param_reg_weight"])
+    assert list(frame["params"]) == list(expected["params"])
+    assert search.best_score_ == frame["mean_test_r2"].max()
+    assert search.n_splits_ == 2
+    assert search.scorer_ == SCORES
+
+
+def test_it_is_the_best_embedder():
+    search = GaussianEmbedderCV(4, reg_weights=[0.1, 1.0], cv=2, max_iter=3, **SMALL).fit(X)
+    best = GaussianEmbedder(4, reg_weight=search.reg_weight_, max_iter=3, **SMALL).fit(X)
+    np.testing.assert_array_equal(search.transform(X), best.transform(X))
+    np.testing.assert_array_equal(search.best_embedder_.transform(X), best.transform(X))
+    Z = search.transform(X)
+    np.testing.assert_array_equal(search.inverse_transform(Z), best.inverse_transform(Z))
+    assert search.score(X) == best.score(X)
+    assert list(search.get_feature_names_out()) == [f"gaussianembeddercv{i}" for i in range(4)]
+    assert search.noise_variance_ == best.noise_variance_
+    again = pickle.loads(pickle.dumps(search))
+    np.testing.assert_array_equal(again.transform(X), Z)
+    assert not hasattr(search, "partial_fit")
+
+
+def test_without_refit_there_is_a_choice_but_no_embedding():
+    search = GaussianEmbedderCV(4, reg_weights=[1.0], cv=2, max_iter=1, refit=False, **SMALL)
+    assert search.fit(X).reg_weight_ == 1.0
+    assert not hasattr(search, "best_embedder_")
+    with pytest.raises(ValueError, match="not fitted"):
+        search.transform(X)
+
+
+def test_refit_can_be_a_function_of_the_results():
+    search = GaussianEmbedderCV(
+        4,
+        reg_weights=[0.01, 100.0],
+        cv=2,
+        scoring=SCORES,
+        refit=most_gaussian_within("r2", tolerance=1.0),
+        regularizer="sliced",
+        max_iter=30,
+        **SMALL,
+    ).fit(X)
+    assert search.best_index_ == search.cv_results_["mean_test_gaussianity"].argmax()
+    assert not hasattr(search, "best_score_")
+
+
+@pytest.mark.parametrize("regularizer", ["moment", "kl", "adversarial"])
+def test_folds_of_unequal_size(regularizer):
+    groups = np.repeat([0, 1, 2], [250, 150, 50])
+    search = GaussianEmbedderCV(
+        4, regularizer=regularizer, reg_weights=[0.1, 1], cv=GroupKFold(3), max_iter=5,
+        scoring=reconstruction_scorer, refit=False, **SMALL,
+    ).fit(X, groups=groups)  # fmt: skip
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+
+
+def test_groups_and_labels_reach_the_splitter():
+    class Splitter(StratifiedKFold):
+        def split(self, X, y=None, groups=None):
+            np.testing.assert_array_equal(y, LABELS)
+            np.testing.assert_array_equal(groups, np.arange(len(X)))
+            return super().split(X, y)
+
+    GaussianEmbedderCV(4, reg_weights=[1], cv=Splitter(2), max_iter=0, **SMALL).fit(
+        X, LABELS, groups=np.arange(len(X))
+    )
+
+
+def test_rows_of_weight_zero_do_not_exist():
+    weight = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
+    params = {**SMALL, "reg_weights": [0.1, 1], "cv": 2, "max_iter": 2}
+    some = GaussianEmbedderCV(4, **params).fit(X, sample_weight=weight)
+    kept = GaussianEmbedderCV(4, **params).fit(X[weight > 0], sample_weight=weight[weight > 0])
+    np.testing.assert_array_equal(
+        some.cv_results_["mean_test_score"], kept.cv_results_["mean_test_score"]
+    )
+    np.testing.assert_array_equal(some.transform(X), kept.transform(X))
+
+
+def test_scores_are_weighted_as_the_fit_is():
+    weight = np.where(LABELS == 0, 5.0, 1.0)
+    search = GaussianEmbedderCV(4, reg_weights=[1], cv=[(np.arange(300), np.arange(300, 450))],
+                                max_iter=0, **SMALL).fit(X, sample_weight=weight)  # fmt: skip
+    embedder = GaussianEmbedder(4, max_iter=0, **SMALL).fit(X[:300], sample_weight=weight[:300])
+    expected = embedder.score(X[300:], sample_weight=weight[300:])
+    np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected, rtol=1e-6)
+
+
+def test_a_share_of_variance_is_resolved_once():
+    search = GaussianEmbedderCV(0.6, reg_weights=[1], cv=3, max_iter=0, **SMALL).fit(X)
+    assert search.n_components_ == GaussianEmbedder(0.6, max_iter=0, **SMALL).fit(X).n_components_
+    assert search.n_components == 0.6
+
+
+def test_a_class_that_a_fold_lacks():
+    cv = [(np.flatnonzero(LABELS != 3), np.flatnonzero(LABELS == 3))]
+    search = GaussianEmbedderCV(
+        4, task="classification", reg_weights=[1], cv=cv, max_iter=1, **SMALL
+    )
+    assert search.fit(X, LABELS).cv_results_["mean_test_score"] == 0
+
+
+class Square(Regularizer):
+    """A user's own."""
+
+    def __call__(self, embedding, n_rows=float("inf"), generator=None):
+        return embedding.sample.square().mean(dim=(-2, -1))
+
+
+@pytest.mark.parametrize(
+    ("params", "reason"),
+    [
+        ({"regularizer": Square()}, "regularizer=Square"),
+        ({"encoder": lambda p, k: torch.nn.Linear(p, k)}, "encoder="),
+        ({"net_params": {"optimizer": torch.optim.AdamW}}, "net_params="),
+        ({"task": lambda x, z, output, y: z.square().sum(-1)}, "task="),
+        ({"regularizer": Adversarial(critic=torch.nn.Linear(4, 1))}, "regularizer=Adversarial"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_stacked_trains_one_at_a_time(params, reason):
+    params = {**SMALL, "max_iter": 2, **params}
+    search = GaussianEmbedderCV(4, reg_weights=[0.1, 1.0], cv=2, **params)
+    with pytest.warns(UserWarning, match=f"{reason}.*one at a time"):
+        search.fit(X)
+    embedder = GaussianEmbedder(4, **{**params, "reg_weight": search.reg_weight_}).fit(X)
+    np.testing.assert_array_equal(search.transform(X), embedder.transform(X))
+
+
+def test_one_at_a_time_is_the_grid_search_itself():
+    params = {**SMALL, "max_iter": 4, "net_params": {"optimizer": torch.optim.SGD}}
+    with pytest.warns(UserWarning, match="one at a time"):
+        search = GaussianEmbedderCV(
+            4, reg_weights=[0.1, 1], cv=3, scoring=reconstruction_scorer, refit=False, **params
+        ).fit(X)
+    reference = grid_search([0.1, 1], 3, **params)
+    np.testing.assert_allclose(
+        search.cv_results_["mean_test_score"], reference.cv_results_["mean_test_score"], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
+def test_a_candidate_that_diverges_scores_nan(net_params):
+    search = GaussianEmbedderCV(
+        4, regularizer="moment", reg_weights=[1.0, 1e38], cv=2, max_iter=30, learning_rate_init=0.1,
+        early_stopping=False, scoring=reconstruction_scorer, refit=False, net_params=net_params,
+        **SMALL,
+    )  # fmt: skip
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        search.fit(X)
+    assert any(issubclass(each.category, FitFailedWarning) for each in caught)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).tolist() == [True, False]
+    assert search.reg_weight_ == 1.0
+
+
+def test_in_a_pipeline_and_cloned():
+    wine = load_wine().data
+    search = GaussianEmbedderCV(2, reg_weights=(0.1, 1.0), cv=2, max_iter=2, **SMALL)
+    assert clone(search).get_params() == search.get_params()
+    Z = make_pipeline(StandardScaler(), search).fit_transform(wine)
+    assert Z.shape == (178, 2)
+
+
+@pytest.mark.parametrize("bad", [[], [-1.0], [[1.0]], "ab", [np.nan], 1.0])
+def test_weights_that_are_none(bad):
+    with pytest.raises(ValueError, match="reg_weights"):
+        GaussianEmbedderCV(2, reg_weights=bad).fit(X)
+
+
+def test_the_same_random_state_is_the_same_search():
+    params = {**SMALL, "regularizer": "sliced", "reg_weights": [0.1, 1], "cv": 3, "max_iter": 3}
+    state = torch.get_rng_state()
+    one, two = (GaussianEmbedderCV(4, **copy.deepcopy(params)).fit(X) for _ in range(2))
+    np.testing.assert_array_equal(
+        one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
+    )
+    assert torch.equal(state, torch.get_rng_state())
