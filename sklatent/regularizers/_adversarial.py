@@ -72,13 +72,13 @@ class Adversarial(Regularizer):
 
     def __init__(
         self,
-        loss: Literal["lsgan", "wgan-gp", "gan"] = "lsgan",
+        loss: Literal["lsgan", "wgan-gp", "gan"] = "gan",
         joint: bool = False,
         critic: Any = None,
         critic_hidden_layer_sizes: tuple[int, ...] = (128, 128),
         n_critic: int = 2,
         critic_learning_rate: float = 1e-3,
-        gradient_penalty: float = 10.0,
+        gradient_penalty: float = 0.3,
     ) -> None:
         self.loss = loss
         self.joint = joint
@@ -98,7 +98,7 @@ class Adversarial(Regularizer):
         return SlicedEppsPulley()(embedding, n_rows, generator)
 
     def critic_loss(
-        self, critic: nn.Module, prior: Tensor, encoded: Tensor, generator: torch.Generator
+        self, critic: nn.Module, prior: Tensor, encoded: Tensor
     ) -> Tensor:
         """Return what the critic minimises.
 
@@ -107,25 +107,26 @@ class Adversarial(Regularizer):
         critic : Module
         prior, encoded : Tensor of shape (..., n, q)
             Draws and embeddings, or the pairs of joint inference; no gradient goes back.
-        generator : torch.Generator
-            Source of the points between them.
 
         Returns
         -------
         Tensor of shape (...)
         """
+        prior, encoded = (points.detach().requires_grad_() for points in (prior, encoded))
         real, fake = critic(prior).squeeze(-1), critic(encoded).squeeze(-1)
         if self.loss == "lsgan":
-            return 0.5 * ((real - 1).square() + fake.square()).mean(dim=-1)
-        if self.loss == "gan":
-            return (F.softplus(-real) + F.softplus(fake)).mean(dim=-1)
-        share = torch.rand((*prior.shape[:-1], 1), generator=generator).to(prior)
-        between = torch.lerp(prior, encoded, share).requires_grad_()
-        (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-        # A floor under the root: its derivative at zero is infinite.
-        norm = (slope.square().sum(dim=-1) + 1e-12).sqrt()
-        penalty = self.gradient_penalty * (norm - 1).square()
-        return (fake - real + penalty).mean(dim=-1)
+            losses = 0.5 * ((real - 1).square() + fake.square())
+        elif self.loss == "gan":
+            losses = F.softplus(-real) + F.softplus(fake)
+        else:
+            losses = fake - real
+        if self.gradient_penalty:
+            slopes = torch.autograd.grad(
+                real.sum() + fake.sum(), (prior, encoded), create_graph=True
+            )
+            squares = sum(slope.square().sum(dim=-1) for slope in slopes)
+            losses = losses + 0.5 * self.gradient_penalty * squares
+        return losses.mean(dim=-1)
 
     def encoder_loss(self, critic: nn.Module, prior: Tensor, encoded: Tensor) -> Tensor:
         """Return what the encoder (and in joint inference the decoder) minimises; see above."""
@@ -133,14 +134,10 @@ class Adversarial(Regularizer):
         real = critic(prior).squeeze(-1) if self.joint or self.loss == "wgan-gp" else None
         if self.loss == "wgan-gp":
             assert real is not None
-            return (real - fake).mean(dim=-1) / _mean_norm(prior.shape[-1])
+            scale = 2 * self.gradient_penalty / prior.shape[-1]
+            return scale * (real - fake).mean(dim=-1)
         if self.loss == "lsgan":
             losses = [(fake - 1).square()] + ([real.square()] if real is not None else [])
             return (4 * torch.stack(losses).mean(dim=(0, -1)) - 1) / 3
         losses = [F.softplus(-fake)] + ([F.softplus(real)] if real is not None else [])
         return torch.stack(losses).mean(dim=(0, -1)) / math.log(2) - 1
-
-
-def _mean_norm(k: int) -> float:
-    """E|v| for v ~ N(0, I_k)."""
-    return math.sqrt(2) * math.exp(math.lgamma((k + 1) / 2) - math.lgamma(k / 2))

@@ -7,6 +7,8 @@ from skorch.callbacks import Callback
 
 #: Steps without improvement that are tolerated in any case: an epoch of few rows has few.
 MIN_STEPS = 300
+#: The same against a critic, which upsets the embedding before it mends it.
+MIN_ADVERSARIAL_STEPS = 1000
 
 
 class StopTraining(Exception):
@@ -63,7 +65,7 @@ class Patience(Callback):
         Smallest improvement that counts.
     n_iter_no_change : int
         Number of consecutive epochs without one that are still tolerated; more where they have
-        not had `MIN_STEPS` steps.
+        not had `MIN_STEPS` steps (`MIN_ADVERSARIAL_STEPS` against a critic).
 
     Attributes
     ----------
@@ -94,7 +96,8 @@ class Patience(Callback):
         if validated:
             self.scores_.append(-criterion)
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
-        if self.wait_ > self.n_iter_no_change and n_steps >= MIN_STEPS:
+        least = MIN_STEPS if net.critic_ is None else MIN_ADVERSARIAL_STEPS
+        if self.wait_ > self.n_iter_no_change and n_steps >= least:
             raise StopTraining
 
     def _watch(self, net: Any, loss: float, keep_weights: bool) -> None:

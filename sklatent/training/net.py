@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +18,9 @@ from ..regularizers import Adversarial, Regularizer
 from ..tasks import Task
 from .batches import Batches, Rows, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
+
+#: Of the moving average of the weights: what is left of them after a step.
+AVERAGE_DECAY = 0.99
 
 
 class Objective(nn.Module):
@@ -180,6 +184,11 @@ class EmbedderNet(NeuralNet):
     def initialize_module(self) -> "EmbedderNet":
         super().initialize_module()
         self.critic_: Any = self.critic
+        # Where the weights that training moves are, while the module holds their average.
+        self.moved_: Any = None
+        if self.critic_ is not None:
+            self.moved_ = copy.deepcopy(self.module_).requires_grad_(False)
+            self.n_averaged_, self.is_averaged_ = 0, True
         return self
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -197,7 +206,7 @@ class EmbedderNet(NeuralNet):
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
         # Compiled modules have no second derivative, which the gradient penalty takes.
-        return module if name == "critic" else super().torch_compile(module, name)
+        return module if name in ("critic", "moved") else super().torch_compile(module, name)
 
     def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
         self.optimizer_.zero_grad()
@@ -217,7 +226,41 @@ class EmbedderNet(NeuralNet):
         critic_losses = [self._critic_step(batch[0]) for _ in range(n_steps)]
         self.critic_.requires_grad_(False)
         step = super().train_step(batch, **fit_params)
+        self._average()
         return step | {"critic_loss": torch.stack(critic_losses).mean()}
+
+    def _average(self) -> None:
+        # The first steps count in full, or the start would for a hundred.
+        decay = min(AVERAGE_DECAY, (1 + self.n_averaged_) / (10 + self.n_averaged_))
+        self.n_averaged_ += 1
+        with torch.no_grad():
+            for average, moved in zip(*self._averaged_and_moved(), strict=True):
+                average.lerp_(moved, 1 - decay)
+
+    def _averaged_and_moved(self) -> tuple[list[Tensor], list[Tensor]]:
+        sides = [list(module.parameters()) for module in (self.module_, self.moved_)]
+        return (sides[0], sides[1]) if self.is_averaged_ else (sides[1], sides[0])
+
+    @contextmanager
+    def _holding(self, average: bool) -> Iterator[None]:
+        """Let the module hold the average of the weights, or those that training moves."""
+        swap = self.moved_ is not None and self.is_averaged_ != average
+        if swap:
+            self._swap()
+        try:
+            yield
+        finally:
+            if swap:
+                self._swap()
+
+    def _swap(self) -> None:
+        self.is_averaged_ = not self.is_averaged_
+        with torch.no_grad():
+            pairs = zip(self.module_.parameters(), self.moved_.parameters(), strict=True)
+            for one, other in pairs:
+                kept = one.clone()
+                one.copy_(other)
+                other.copy_(kept)
 
     @property
     def _adversary(self) -> Adversarial:
@@ -228,7 +271,7 @@ class EmbedderNet(NeuralNet):
             embedding = self.infer(x, generator=self.generator_)[0]
             prior, encoded = self._pairs(x, embedding.sample, self.generator_)
         self.critic_optimizer_.zero_grad()
-        loss = self._adversary.critic_loss(self.critic_, prior, encoded, self.generator_).sum()
+        loss = self._adversary.critic_loss(self.critic_, prior, encoded).sum()
         loss.backward()
         self.critic_optimizer_.step()
         return loss.detach()
@@ -273,7 +316,8 @@ class EmbedderNet(NeuralNet):
         return {"loss": loss, "losses": losses.detach()}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        losses = self.losses_on(Rows(*batch))
+        with self._holding(average=True):
+            losses = self.losses_on(Rows(*batch))
         self.history.record("criterion", float(losses[0]))
         return {"loss": losses[0], "losses": losses}
 
@@ -348,7 +392,11 @@ class EmbedderNet(NeuralNet):
         try:
             self.notify("on_train_begin", X=data, y=None)
             try:
-                self.fit_loop(data, epochs=epochs)
+                if self.moved_ is not None and valid is not None:
+                    # The best weights are what training goes on from.
+                    self.moved_.load_state_dict(self.weights())
+                with self._holding(average=False):
+                    self.fit_loop(data, epochs=epochs)
             except StopTraining:
                 stopped = True
             self.notify("on_train_end", X=data, y=None)
@@ -383,10 +431,13 @@ class EmbedderNet(NeuralNet):
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the modules' weights."""
-        return {name: value.clone() for name, value in self.module_.state_dict().items()}
+        with self._holding(average=True):
+            return {name: value.clone() for name, value in self.module_.state_dict().items()}
 
     def _stateful(self) -> list[Any]:
-        critic = [] if self.critic_ is None else [self.critic_, self.critic_optimizer_]
+        critic: list[Any] = []
+        if self.critic_ is not None:
+            critic = [self.critic_, self.critic_optimizer_, self.moved_]
         return [self.module_, self.optimizer_, *critic]
 
     def checkpoint(self) -> tuple[Any, ...]:
