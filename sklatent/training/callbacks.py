@@ -57,7 +57,8 @@ class Patience(Callback):
     """Stops training that no longer improves, and keeps the best weights.
 
     It watches the criterion on validation rows where there are some, and then returns the best
-    weights seen, those before the first epoch among them; else the training loss.
+    weights seen, those before the first epoch among them; else the training loss, unless a critic
+    has a say in it.
 
     Parameters
     ----------
@@ -96,6 +97,8 @@ class Patience(Callback):
         if validated:
             self.scores_.append(-criterion)
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
+        if not validated and net.critic_ is not None:
+            return  # A critic's opinion need not fall while the embedding improves.
         least = MIN_STEPS if net.critic_ is None else MIN_ADVERSARIAL_STEPS
         if self.wait_ > self.n_iter_no_change and n_steps >= least:
             raise StopTraining
