@@ -194,7 +194,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     tol : float, default=1e-4
         Training stops when the training loss, or with early stopping the validation criterion,
         has not improved by at least `tol` for `n_iter_no_change` consecutive epochs, nor for 300
-        steps: an epoch of few rows has few.
+        steps: an epoch of few rows has few. With a critic it is 1000 steps, and the training loss,
+        which holds the critic's opinion, stops nothing.
 
     n_iter_no_change : int, default=10
         See `tol`.

@@ -294,11 +294,9 @@ class _Candidates:
         Indices of each fold's training rows.
     """
 
-    data: list[Any]
-
     def __init__(self, embedder: GaussianEmbedder, data: Any, trains: list[Any]) -> None:
-        self.embedders = [copy.copy(embedder) for _ in trains]
-        self.data = [
+        self.embedders: list[Any] = [copy.copy(embedder) for _ in trains]
+        self.data: list[Any] = [
             fold._check_rows(*(part if part is None else part[train] for part in data), reset=True)
             for fold, train in zip(self.embedders, trains, strict=True)
         ]

@@ -119,6 +119,10 @@ def _check_regularizer(regularizer: Regularizer) -> None:
     if isinstance(regularizer, Adversarial):
         widths = "critic_hidden_layer_sizes of Adversarial"
         resolve_hidden_layer_sizes(regularizer.critic_hidden_layer_sizes, widths)
+        if regularizer.loss == "wgan-gp" and regularizer.gradient_penalty == 0:
+            raise ValueError(
+                "gradient_penalty of Adversarial must be positive for loss='wgan-gp', got 0"
+            )
     for term in params.values():
         if isinstance(term, Adversarial):
             raise ValueError(

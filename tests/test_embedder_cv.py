@@ -255,7 +255,7 @@ def test_one_at_a_time_is_the_grid_search_itself():
 @pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
 def test_a_candidate_that_diverges_scores_nan(net_params):
     search = GaussianEmbedderCV(
-        4, regularizer="moment", reg_weights=[1.0, 1e38], cv=2, max_iter=30, learning_rate_init=0.1,
+        4, regularizer="moment", reg_weights=[1.0, 1e39], cv=2, max_iter=30, learning_rate_init=0.1,
         early_stopping=False, scoring=reconstruction_scorer, refit=False, net_params=net_params,
         **SMALL,
     )  # fmt: skip

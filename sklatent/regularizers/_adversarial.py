@@ -18,35 +18,43 @@ class Adversarial(Regularizer):
     With critic C, draws v ~ N(0, I) and embeddings u = E(x), critic and encoder minimise in
     turn (Makhzani et al. 2015, adversarial autoencoder)
 
-    - "wgan-gp" (Gulrajani et al. 2017):
-      critic :math:`E\,C(u) - E\,C(v) + \lambda E(|\nabla C(w)| - 1)^2`, w between u and v;
-      encoder :math:`(E\,C(v) - E\,C(u)) / E|v|`: an estimate of the Wasserstein-1 distance over
-      that of a point at the origin;
-    - "lsgan" (Mao et al. 2017): critic :math:`\frac12 E (C(v) - 1)^2 + \frac12 E\,C(u)^2`;
-      encoder :math:`\frac43 E (C(u) - 1)^2 - \frac13`;
     - "gan" (Goodfellow et al. 2014, non-saturating): critic
-      :math:`E\,\mathrm{sp}(-C(v)) + E\,\mathrm{sp}(C(u))`, sp(a) = log(1 + exp(a)); encoder
-      :math:`E\,\mathrm{sp}(-C(u)) / \log 2 - 1`.
+      :math:`E\,\mathrm{sp}(-C(v)) + E\,\mathrm{sp}(C(u)) + P`, sp(a) = log(1 + exp(a)); encoder
+      :math:`E\,\mathrm{sp}(-C(u)) / \log 2 - 1`;
+    - "lsgan" (Mao et al. 2017): critic :math:`\frac12 E (C(v) - 1)^2 + \frac12 E\,C(u)^2 + P`;
+      encoder :math:`\frac43 E (C(u) - 1)^2 - \frac13`;
+    - "wgan-gp" (Wasserstein, Arjovsky et al. 2017): critic :math:`E\,C(u) - E\,C(v) + P`;
+      encoder :math:`2 \lambda (E\,C(v) - E\,C(u)) / k`, which for the best critic is the squared
+      Wasserstein-2 distance over k, where the two are near each other (Peyre 2018);
 
-    The encoder's losses are shifted and scaled: zero where the critic is at chance, and for the
-    first two one where the embedding is a point (or the critic certain). There is no closed form
-    for the scale in between. So ``reg_weight=1`` weighs a critic that is certain as much as a
-    reconstruction that explains nothing. With as many components as features, where bending
-    costs the reconstruction little, 10 reaches further.
+    with the gradient penalty
+    :math:`P = \frac{\lambda}{2} (E|\nabla C(v)|^2 + E|\nabla C(u)|^2)`. It is zero for a critic at
+    chance, and with it encoder and critic settle (Mescheder et al. 2018). Without, and with the
+    penalty :math:`(|\nabla C| - 1)^2` of Gulrajani et al. (2017), they circle each other: there
+    "wgan-gp" made next to nothing of a ring in a thousand steps. What circling is left, a moving
+    average of encoder's and decoder's weights takes out, over about a hundred steps; it is what
+    early stopping judges and what `fit` returns.
+
+    The encoder's losses are shifted and scaled to zero where the critic is at chance; "lsgan" is
+    one where the critic is certain. There is no closed form for the scale in between. With as many
+    components as features, where bending costs the reconstruction little, a ``reg_weight`` of 10
+    reaches further.
 
     What a critic thinks means nothing over time. The criterion of early stopping, and this
-    object called by itself, is `SlicedEppsPulley` instead. Encoder and critic circle each other
-    rather than settle, so the last epoch need not be the best: early stopping keeps the best.
+    object called by itself, is `SlicedEppsPulley` instead. A critic upsets the embedding before it
+    mends it, so that early stopping waits for a thousand steps.
 
-    A critic sees gaps between clusters and holes late, if at all: where the rows lie on a curve
-    or in tight clusters, the embedding closes the gaps in part only.
+    A critic sees gaps between clusters and holes late, if at all. In the plane, at a ``reg_weight``
+    of 10, the energy distance of a ring (noise 0.1) to N(0, I) fell 19-fold ("wgan-gp") to 33-fold
+    ("gan") in 3750 steps; in 1000 steps of "gan" a ring's fell 14-fold, that of two moons (0.1)
+    5-fold, that of ten tight clusters (0.2) not twofold.
 
     Parameters
     ----------
-    loss : {"lsgan", "wgan-gp", "gan"}, default="lsgan"
-        What critic and encoder minimise. Least squares is the default because
-        it got nearest in as many steps. In two dimensions the critic of "wgan-gp" sees little of
-        a ring at ``gradient_penalty=10``, the paper's, and more at 0.1.
+    loss : {"gan", "lsgan", "wgan-gp"}, default="gan"
+        What critic and encoder minimise. "gan" fell furthest on a ring (one seed). On satellite
+        images (two clusters) 60 epochs of it and of "wgan-gp" came out alike, before "lsgan", at
+        unequal penalties.
     joint : bool, default=False
         Whether the critic sees pairs, (x, E(x)) against (D(v), v), and encoder and decoder are
         trained against it: adversarially learned inference (Dumoulin et al. 2017; Donahue et
@@ -60,25 +68,25 @@ class Adversarial(Regularizer):
         Steps of the critic for each step of the encoder.
     critic_learning_rate : float, default=1e-3
         Learning rate of the critic's own optimizer (Adam, betas 0.5 and 0.9).
-    gradient_penalty : float, default=10.0
-        lambda.
+    gradient_penalty : float, default=0.3
+        lambda. Not zero for "wgan-gp", whose critic nothing else bounds.
 
     Examples
     --------
     >>> from sklatent import GaussianEmbedder
     >>> from sklatent.regularizers import Adversarial
-    >>> embedder = GaussianEmbedder(2, regularizer=Adversarial(loss="lsgan"))
+    >>> embedder = GaussianEmbedder(2, regularizer=Adversarial(loss="wgan-gp"))
     """
 
     def __init__(
         self,
-        loss: Literal["lsgan", "wgan-gp", "gan"] = "lsgan",
+        loss: Literal["gan", "lsgan", "wgan-gp"] = "gan",
         joint: bool = False,
         critic: Any = None,
         critic_hidden_layer_sizes: tuple[int, ...] = (128, 128),
         n_critic: int = 2,
         critic_learning_rate: float = 1e-3,
-        gradient_penalty: float = 10.0,
+        gradient_penalty: float = 0.3,
     ) -> None:
         self.loss = loss
         self.joint = joint
@@ -97,9 +105,7 @@ class Adversarial(Regularizer):
         """Return the sliced Epps-Pulley distance of a batch, per model: (...)."""
         return SlicedEppsPulley()(embedding, n_rows, generator)
 
-    def critic_loss(
-        self, critic: nn.Module, prior: Tensor, encoded: Tensor, generator: torch.Generator
-    ) -> Tensor:
+    def critic_loss(self, critic: nn.Module, prior: Tensor, encoded: Tensor) -> Tensor:
         """Return what the critic minimises.
 
         Parameters
@@ -107,25 +113,26 @@ class Adversarial(Regularizer):
         critic : Module
         prior, encoded : Tensor of shape (..., n, q)
             Draws and embeddings, or the pairs of joint inference; no gradient goes back.
-        generator : torch.Generator
-            Source of the points between them.
 
         Returns
         -------
         Tensor of shape (...)
         """
+        prior, encoded = (points.detach().requires_grad_() for points in (prior, encoded))
         real, fake = critic(prior).squeeze(-1), critic(encoded).squeeze(-1)
         if self.loss == "lsgan":
-            return 0.5 * ((real - 1).square() + fake.square()).mean(dim=-1)
-        if self.loss == "gan":
-            return (F.softplus(-real) + F.softplus(fake)).mean(dim=-1)
-        share = torch.rand((*prior.shape[:-1], 1), generator=generator).to(prior)
-        between = torch.lerp(prior, encoded, share).requires_grad_()
-        (slope,) = torch.autograd.grad(critic(between).sum(), between, create_graph=True)
-        # A floor under the root: its derivative at zero is infinite.
-        norm = (slope.square().sum(dim=-1) + 1e-12).sqrt()
-        penalty = self.gradient_penalty * (norm - 1).square()
-        return (fake - real + penalty).mean(dim=-1)
+            losses = 0.5 * ((real - 1).square() + fake.square())
+        elif self.loss == "gan":
+            losses = F.softplus(-real) + F.softplus(fake)
+        else:
+            losses = fake - real
+        if self.gradient_penalty:
+            slopes = torch.autograd.grad(
+                real.sum() + fake.sum(), (prior, encoded), create_graph=True
+            )
+            squares = sum(slope.square().sum(dim=-1) for slope in slopes)
+            losses = losses + 0.5 * self.gradient_penalty * squares
+        return losses.mean(dim=-1)
 
     def encoder_loss(self, critic: nn.Module, prior: Tensor, encoded: Tensor) -> Tensor:
         """Return what the encoder (and in joint inference the decoder) minimises; see above."""
@@ -133,14 +140,10 @@ class Adversarial(Regularizer):
         real = critic(prior).squeeze(-1) if self.joint or self.loss == "wgan-gp" else None
         if self.loss == "wgan-gp":
             assert real is not None
-            return (real - fake).mean(dim=-1) / _mean_norm(prior.shape[-1])
+            scale = 2 * self.gradient_penalty / prior.shape[-1]
+            return scale * (real - fake).mean(dim=-1)
         if self.loss == "lsgan":
             losses = [(fake - 1).square()] + ([real.square()] if real is not None else [])
             return (4 * torch.stack(losses).mean(dim=(0, -1)) - 1) / 3
         losses = [F.softplus(-fake)] + ([F.softplus(real)] if real is not None else [])
         return torch.stack(losses).mean(dim=(0, -1)) / math.log(2) - 1
-
-
-def _mean_norm(k: int) -> float:
-    """E|v| for v ~ N(0, I_k)."""
-    return math.sqrt(2) * math.exp(math.lgamma((k + 1) / 2) - math.lgamma(k / 2))

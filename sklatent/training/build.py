@@ -107,12 +107,12 @@ def _notice_components(network: nn.Module, skip: NDArray, generator: torch.Gener
     embedding; a network that sees only x~ takes long to bend them. A first layer A becomes
     A + B W, with entries of B from U(-b, b), b = COMPONENTS_GAIN / sqrt(p).
     """
-    first = cast(Linear, cast(MLP, network)[0])
-    width, p = first.weight.shape
+    weight = cast(Linear, cast(MLP, network)[0]).weight
+    width, p = weight.shape
     bound = COMPONENTS_GAIN / math.sqrt(p)
     noticed = torch.empty(width, len(skip)).uniform_(-bound, bound, generator=generator)
     with torch.no_grad():
-        first.weight += noticed @ torch.from_numpy(skip).to(noticed)
+        weight.add_(noticed @ torch.from_numpy(skip).to(noticed))
 
 
 def own_module(

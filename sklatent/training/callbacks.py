@@ -8,6 +8,8 @@ from torch import Tensor
 
 #: Steps without improvement that are tolerated in any case: an epoch of few rows has few.
 MIN_STEPS = 300
+#: The same against a critic, which upsets the embedding before it mends it.
+MIN_ADVERSARIAL_STEPS = 1000
 
 
 class StopTraining(Exception):
@@ -56,8 +58,9 @@ class Patience(Callback):
     """Stops training that no longer improves, and keeps the best weights.
 
     It watches the criterion on validation rows where there are some, and then returns the best
-    weights seen, those before the first epoch among them; else the training loss. Of a stack of
-    models each has a best of its own, and training stops when none improves.
+    weights seen, those before the first epoch among them; else the training loss, unless a critic
+    has a say in it. Of a stack of models each has a best of its own, and training stops when none
+    improves.
 
     Parameters
     ----------
@@ -65,7 +68,7 @@ class Patience(Callback):
         Smallest improvement that counts.
     n_iter_no_change : int
         Number of consecutive epochs without one that are still tolerated; more where they have
-        not had `MIN_STEPS` steps.
+        not had `MIN_STEPS` steps (`MIN_ADVERSARIAL_STEPS` against a critic).
 
     Attributes
     ----------
@@ -104,8 +107,11 @@ class Patience(Callback):
         if validated:
             self.scores_.append(_minus(criterion))
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
+        if not validated and net.critic_ is not None:
+            return  # A critic's opinion need not fall while the embedding improves.
+        least = MIN_STEPS if net.critic_ is None else MIN_ADVERSARIAL_STEPS
         # Once done, done: no model has a second chance because another is still in training.
-        self.done_ = self.done_ | (self.wait_ > self.n_iter_no_change) & (n_steps >= MIN_STEPS)
+        self.done_ = self.done_ | (self.wait_ > self.n_iter_no_change) & (n_steps >= least)
         if self.done_.all():
             raise StopTraining
 
@@ -121,7 +127,7 @@ class Patience(Callback):
         if self.best_weights_ is None or better.all():
             self.best_weights_ = net.weights()
         else:
-            for name, value in net.module_.state_dict().items():
+            for name, value in net.weights().items():
                 self.best_weights_[name][better] = value[better]
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -11,12 +12,16 @@ from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import Autoencoder, Decoder, Embedding, linear
 from ..regularizers import Adversarial, Regularizer
 from ..tasks import Task
 from .batches import Batches, Rows, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
+
+#: Against a critic, what is left of the weights' moving average after a step.
+AVERAGE_DECAY = 0.99
 
 
 class Objective(nn.Module):
@@ -181,6 +186,9 @@ class EmbedderNet(NeuralNet):
     def initialize_module(self) -> "EmbedderNet":
         super().initialize_module()
         self.critic_: Any = self.critic
+        # In a list: skorch registers modules that are attributes, and this one comes and goes.
+        self.average_: list[AveragedModel] = []
+        self.paused_: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
         return self
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -218,7 +226,19 @@ class EmbedderNet(NeuralNet):
         critic_losses = [self._critic_step(batch[0]) for _ in range(n_steps)]
         self.critic_.requires_grad_(False)
         step = super().train_step(batch, **fit_params)
+        self.average_[0].update_parameters(self.module_)
         return step | {"critic_loss": torch.stack(critic_losses).mean(dim=0)}
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Let the average of the weights stand for those that training moves."""
+        moved = cast(Any, self).module_
+        if self.average_:
+            self.module_ = self.average_[0].module
+        try:
+            yield
+        finally:
+            self.module_ = moved
 
     @property
     def _adversary(self) -> Adversarial:
@@ -229,7 +249,7 @@ class EmbedderNet(NeuralNet):
             embedding = self.infer(x, generator=self.generator_)[0]
             prior, encoded = self._pairs(x, embedding.sample, self.generator_)
         self.critic_optimizer_.zero_grad()
-        loss = self._adversary.critic_loss(self.critic_, prior, encoded, self.generator_)
+        loss = self._adversary.critic_loss(self.critic_, prior, encoded)
         loss.sum().backward()
         self.critic_optimizer_.step()
         return loss.detach()
@@ -274,7 +294,8 @@ class EmbedderNet(NeuralNet):
         return {"loss": loss, "losses": losses.detach()}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        losses = self.losses_on(Rows(*batch))
+        with self._averaged():
+            losses = self.losses_on(Rows(*batch))
         self.history.record("criterion", losses[0].tolist())
         return {"loss": losses[0].sum(), "losses": losses}
 
@@ -361,6 +382,8 @@ class EmbedderNet(NeuralNet):
         """Train as `train` does, without a way back."""
         self.n_rows_ = n_rows
         data = (rows, valid)
+        if self.critic_ is not None:
+            self._begin_average(resume=valid is None)
         try:
             self.notify("on_train_begin", X=data, y=None)
             try:
@@ -368,11 +391,29 @@ class EmbedderNet(NeuralNet):
                 stopped = False
             except StopTraining:
                 stopped = True
+            if self.average_:
+                self._end_average()
             self.notify("on_train_end", X=data, y=None)
         finally:
+            self.average_ = []
             self._set_training(False)
             self.__dict__.pop("double_", None)
         return stopped
+
+    def _begin_average(self, resume: bool) -> None:
+        decay = get_ema_multi_avg_fn(AVERAGE_DECAY)
+        average = AveragedModel(self.module_, multi_avg_fn=decay, use_buffers=True)
+        if resume and self.paused_ is not None:
+            moved, averaged = self.paused_
+            self.module_.load_state_dict(moved)
+            average.load_state_dict(averaged)
+        self.average_ = [average]
+
+    def _end_average(self) -> None:
+        """Leave the average in the module, and keep what training without a best goes on from."""
+        moved = {name: value.clone() for name, value in self.module_.state_dict().items()}
+        self.paused_ = moved, self.average_[0].state_dict()
+        self.module_.load_state_dict(self.weights())
 
     def losses_on(self, rows: Rows) -> Tensor:
         """Return criterion, task loss and regularizer on all rows at once.
@@ -394,8 +435,9 @@ class EmbedderNet(NeuralNet):
         return torch.stack([criterion, task_loss, penalty])
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the modules' weights."""
-        return {name: value.clone() for name, value in self.module_.state_dict().items()}
+        """Return a copy of the modules' weights, against a critic of their average."""
+        with self._averaged():
+            return {name: value.clone() for name, value in self.module_.state_dict().items()}
 
     def _stateful(self) -> list[Any]:
         critic = [] if self.critic_ is None else [self.critic_, self.critic_optimizer_]
@@ -407,13 +449,14 @@ class EmbedderNet(NeuralNet):
             self.criterion_,
             [copy.deepcopy(part.state_dict()) for part in self._stateful()],
             self.generator_.get_state(),
+            self.paused_,
             len(self.history),
             len(self.patience.scores_),
         )
 
     def restore(self, checkpoint: tuple[Any, ...]) -> None:
         """Go back to a checkpoint."""
-        self.criterion_, states, generator, n_epochs, n_scores = checkpoint
+        self.criterion_, states, generator, self.paused_, n_epochs, n_scores = checkpoint
         for part, state in zip(self._stateful(), states, strict=True):
             part.load_state_dict(state)
         self.generator_.set_state(generator)

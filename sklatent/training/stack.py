@@ -40,8 +40,8 @@ class FoldBatches:
         largest = max(len(rows) for rows in folds)
         self.n_steps = max(1, largest // batch_size)
         self.n_rows = largest // self.n_steps
-        sources = generators or [None] * len(folds)
-        self.rounds = [
+        sources: list[Any] = generators or [None] * len(folds)
+        self.rounds: list[Batches] = [
             Batches(rows, self.n_rows, source) for rows, source in zip(folds, sources, strict=True)
         ]
 
@@ -84,11 +84,12 @@ class Stack(EmbedderNet):
         self.nets = nets
         self.fold = fold
         first = nets[0]
-        objective = copy.copy(first.criterion_)
+        objective: Any = copy.copy(first.criterion_)
         objective.reg_weight = reg_weight.to(first.device)
         if objective.task is not None:
             objective.task = copy.copy(objective.task)
-            nats = torch.tensor([net.criterion_.task.nats_ for net in nets])
+            tasks: list[Any] = [net.criterion_.task for net in nets]
+            nats = torch.tensor([task.nats_ for task in tasks])
             objective.task.nats_ = nats[fold].to(first.device)
         super().__init__(
             stack_modules([net.module_ for net in nets], fold),
@@ -195,7 +196,7 @@ class Stack(EmbedderNet):
     def _keep(self, kept: Tensor) -> None:
         patience: Any = self.patience
         objective: Any = self.criterion_
-        for part in filter(None, self._stateful()):
+        for part in (*self._stateful(), *self.average_):
             if isinstance(part, nn.Module):
                 _select(part, kept)
                 continue
@@ -260,5 +261,6 @@ def stack_modules(modules: list[Any], index: Tensor) -> Any:
 
 def _select(module: nn.Module, kept: Tensor) -> None:
     for value in (*module.parameters(), *module.buffers()):
-        value.data = value.data[kept]
+        if value.ndim:  # all but counters
+            value.data = value.data[kept]
         value.grad = None
