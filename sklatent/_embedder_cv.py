@@ -2,8 +2,10 @@
 
 import copy
 import inspect
+import math
 import time
 import warnings
+from collections.abc import Callable
 from itertools import product
 from numbers import Integral
 from typing import Any, ClassVar, Self
@@ -24,7 +26,7 @@ from ._params import is_ours
 from ._start import PCAStart
 from .regularizers import Adversarial
 from .tasks import TASKS
-from .training import NonFiniteLossError, Stack
+from .training import Drop, NonFiniteLossError, Stack
 
 SHARED = [
     name
@@ -65,6 +67,12 @@ class GaussianEmbedderCV(GaussianEmbedder):
         Whether to fit an embedder with the best weight to all rows. With several scores, the
         name of the one that decides. A function of ``cv_results_`` returns the index of the
         best weight.
+
+    halving : bool, default=False
+        Whether to stop hopeless weights early. After a ninth of ``max_iter`` epochs, and again
+        after a third, only the better third of the weights goes on (successive halving, Jamieson
+        & Talwalkar 2016), by the score that decides. The scores of the others are those of their
+        shorter training. Candidates that train one at a time are not stopped.
 
     regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
             init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
@@ -120,6 +128,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         "cv": ["cv_object"],
         "scoring": [StrOptions(set(get_scorer_names())), callable, list, tuple, dict, None],
         "refit": ["boolean", str, callable],
+        "halving": ["boolean"],
     }
 
     def __init__(
@@ -130,6 +139,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         cv=5,
         scoring=None,
         refit=True,
+        halving=False,
         regularizer="moment",
         task="reconstruction",
         target_mean=None,
@@ -157,6 +167,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         self.cv = cv
         self.scoring = scoring
         self.refit = refit
+        self.halving = halving
         self.regularizer = regularizer
         self.task = task
         self.target_mean = target_mean
@@ -236,19 +247,36 @@ class GaussianEmbedderCV(GaussianEmbedder):
         scorer, refit_metric = search._get_scorers()
         self.scorer_ = getattr(scorer, "_scorers", scorer)
 
-        began = time.perf_counter()
-        candidates = _Candidates(embedder, data, [train for train, _ in splits])
-        fitted = candidates.fit(self.reg_weights_.tolist(), self.max_iter)
-        fit_time = (time.perf_counter() - began) / len(fitted)
-        out = []
-        for candidate, (_, test) in zip(fitted, splits * len(self.reg_weights_), strict=True):
-            began = time.perf_counter()
+        def score(candidate, fold):
+            if candidate is None:
+                return None
+            test = splits[fold][1]
             known = [data[0][test]]
             if labels is not None:
                 known.append(_safe_indexing(labels, test))
             weighted = self.scoring is None and weight is not None
             routed = {"sample_weight": weight[test]} if weighted else {}
-            scores = None if candidate is None else scorer(candidate, *known, **routed)
+            return scorer(candidate, *known, **routed)
+
+        candidates = _Candidates(
+            embedder, data, [train for train, _ in splits], self.reg_weights_.tolist()
+        )
+        callbacks = []
+        if self.halving:
+            if scorer is not self.scorer_ and not isinstance(self.refit, str):
+                raise ValueError(
+                    "halving=True needs one score to go by: with several, refit must be the name "
+                    f"of one, got {self.refit!r}"
+                )
+            epochs = (self.max_iter // 9, self.max_iter // 3)
+            callbacks.append(Drop(epochs, candidates.judge(score, refit_metric)))
+        began = time.perf_counter()
+        fitted = candidates.fit(self.max_iter, callbacks)
+        fit_time = (time.perf_counter() - began) / len(fitted)
+        out = []
+        for candidate, (_, fold) in zip(fitted, candidates.pairs, strict=True):
+            began = time.perf_counter()
+            scores = score(candidate, fold)
             elapsed = time.perf_counter() - began
             out.append({"test_scores": scores, "fit_time": fit_time, "score_time": elapsed})
         grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
@@ -292,9 +320,18 @@ class _Candidates:
         All rows, their labels or None and weights or None, validated.
     trains : list of ndarray
         Indices of each fold's training rows.
+    reg_weights : list of float
+
+    Attributes
+    ----------
+    pairs : list of (float, int)
+        Weight and fold of each candidate: fold by fold of each weight.
     """
 
-    def __init__(self, embedder: GaussianEmbedder, data: Any, trains: list[Any]) -> None:
+    def __init__(
+        self, embedder: GaussianEmbedder, data: Any, trains: list[Any], reg_weights: list[float]
+    ) -> None:
+        self.pairs = list(product(reg_weights, range(len(trains))))
         self.embedders: list[Any] = [copy.copy(embedder) for _ in trains]
         self.data: list[Any] = [
             fold._check_rows(*(part if part is None else part[train] for part in data), reset=True)
@@ -313,21 +350,47 @@ class _Candidates:
             strict=True,
         )
 
-    def fit(self, reg_weights: list[float], max_iter: int) -> list[GaussianEmbedder | None]:
-        """Return fitted embedders: fold by fold of each weight; None where training diverged."""
-        pairs = list(product(reg_weights, range(len(self.nets))))
+    def fit(self, max_iter: int, callbacks: list[Any]) -> list[GaussianEmbedder | None]:
+        """Return each candidate fitted; None where its training diverged."""
         if (reason := self._why_not_stacked()) is not None:
             warnings.warn(
                 f"{reason} cannot be stacked: candidates are trained one at a time",
                 UserWarning,
                 stacklevel=6,
             )
-            return [self._fit_alone(*pair, max_iter) for pair in pairs]
-        weights, folds = (torch.tensor(each) for each in zip(*pairs, strict=True))
+            return [self._fit_alone(*pair, max_iter) for pair in self.pairs]
+        weights, folds = (torch.tensor(each) for each in zip(*self.pairs, strict=True))
         valid_rows = None if self.valid[0] is None else list(self.valid_rows)
-        nets = Stack(self.nets, folds, weights).initialize()
-        trained = nets.train_apart(list(self.rows), valid_rows, max_iter)
-        return [self._finished(net, *pair) for net, pair in zip(trained, pairs, strict=True)]
+        stack = Stack(self.nets, folds, weights, callbacks).initialize()
+        return self._finished(stack.train_apart(list(self.rows), valid_rows, max_iter))
+
+    def judge(self, score: Callable, metric: str) -> Callable[[list[Any]], list[int]]:
+        """Return a judge that lets the better third of the weights go on.
+
+        Parameters
+        ----------
+        score : callable
+            ``score(candidate, fold)`` returns a candidate's scores: a number, or numbers by name.
+        metric : str
+            Name of the one that counts.
+        """
+        racing = list(dict.fromkeys(weight for weight, _ in self.pairs))
+
+        def hopeless(nets: list[Any]) -> list[int]:
+            runners = [i for i, (weight, _) in enumerate(self.pairs) if weight in racing]
+            # What does not race is not worth finishing.
+            fitted = self._finished([net if i in runners else None for i, net in enumerate(nets)])
+            means = []
+            for weight in racing:
+                mine = [i for i in runners if self.pairs[i][0] == weight]
+                scores = [score(fitted[i], self.pairs[i][1]) for i in mine]
+                scores = [each[metric] if isinstance(each, dict) else each for each in scores]
+                means.append(np.mean([np.nan if each is None else each for each in scores]))
+            best = np.argsort(-np.nan_to_num(means, nan=-np.inf))[: math.ceil(len(racing) / 3)]
+            racing[:] = [racing[i] for i in best]
+            return [i for i in runners if self.pairs[i][0] not in racing]
+
+        return hopeless
 
     def _why_not_stacked(self) -> str | None:
         embedder = self.embedders[0]
@@ -349,9 +412,12 @@ class _Candidates:
             if not isinstance(error.__cause__, NonFiniteLossError):
                 raise
             net = None
-        return self._finished(net, reg_weight, fold)
+        return self._finish(net, reg_weight, fold)
 
-    def _finished(self, net: Any, reg_weight: float, fold: int) -> GaussianEmbedder | None:
+    def _finished(self, nets: list[Any]) -> list[GaussianEmbedder | None]:
+        return [self._finish(net, *pair) for net, pair in zip(nets, self.pairs, strict=True)]
+
+    def _finish(self, net: Any, reg_weight: float, fold: int) -> GaussianEmbedder | None:
         if net is None:
             return None
         embedder = copy.copy(self.embedders[fold])

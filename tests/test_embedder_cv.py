@@ -289,3 +289,26 @@ def test_the_same_random_state_is_the_same_search():
         one.cv_results_["mean_test_score"], two.cv_results_["mean_test_score"]
     )
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_halving_drops_the_worse_two_thirds_twice():
+    params = {**EVEN, "reg_weights": np.logspace(-3, 2, 9), "max_iter": 18, "refit": "r2"}
+    scoring = {"r2": reconstruction_scorer, "epochs": n_iter}
+    halved = GaussianEmbedderCV(4, scoring=scoring, halving=True, **params).fit(X)
+    results = halved.cv_results_
+    assert sorted(results["mean_test_epochs"]) == [2] * 6 + [6] * 2 + [18]
+    assert results["mean_test_epochs"][halved.best_index_] == 18
+    # The one that went all the way is as if it had been alone.
+    whole = GaussianEmbedderCV(4, scoring=scoring, **params).fit(X)
+    best = halved.best_index_
+    np.testing.assert_allclose(
+        results["mean_test_r2"][best], whole.cv_results_["mean_test_r2"][best], rtol=1e-4
+    )
+
+
+def test_halving_needs_to_know_the_score_that_decides():
+    search = GaussianEmbedderCV(
+        4, scoring=SCORES, refit=most_gaussian_within("r2"), halving=True, **SMALL
+    )
+    with pytest.raises(ValueError, match="halving=True needs one score"):
+        search.fit(X)

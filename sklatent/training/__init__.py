@@ -5,10 +5,11 @@ from .build import Architecture, build_critic
 from .callbacks import NonFiniteLossError, Patience
 from .net import EmbedderNet, Objective
 from .randomness import isolated
-from .stack import Stack
+from .stack import Drop, Stack
 
 __all__ = [
     "Architecture",
+    "Drop",
     "EmbedderNet",
     "NonFiniteLossError",
     "Objective",

@@ -1,7 +1,7 @@
 """Trains many nets as one: their weights stacked along a leading axis, each on rows of its own."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import torch
@@ -78,9 +78,16 @@ class Stack(EmbedderNet):
     fold : Tensor of shape (models,)
         Of whole numbers.
     reg_weight : Tensor of shape (models,)
+    callbacks : list of Callback
     """
 
-    def __init__(self, nets: list[EmbedderNet], fold: Tensor, reg_weight: Tensor) -> None:
+    def __init__(
+        self,
+        nets: list[EmbedderNet],
+        fold: Tensor,
+        reg_weight: Tensor,
+        callbacks: list[Callback],
+    ) -> None:
         self.nets = nets
         self.fold = fold
         first = nets[0]
@@ -100,6 +107,7 @@ class Stack(EmbedderNet):
             lr=first.lr,
             batch_size=max(net.batch_size for net in nets),
             device=first.device,
+            callbacks=callbacks,
         )
         self.verbose = 0
 
@@ -172,13 +180,22 @@ class Stack(EmbedderNet):
             What the models leave with.
         """
         for i in done.nonzero().flatten().tolist():
-            model = int(self.alive_[i])
-            finite = all(bool(value[i].isfinite().all()) for value in weights.values())
-            if finite and model not in self.diverged_:
-                self.trained_[model] = self._by_itself(i, model, weights)
+            self.trained_[int(self.alive_[i])] = self._by_itself(i, weights)
         self._keep(~done)
 
-    def _by_itself(self, i: int, model: int, weights: dict[str, Tensor]) -> EmbedderNet:
+    def apart(self) -> list[EmbedderNet | None]:
+        """Return each model by itself as it would be if training ended now."""
+        nets = list(self.trained_)
+        weights = self.patience.best_weights_ or self.weights()
+        for i, model in enumerate(self.alive_.tolist()):
+            nets[model] = self._by_itself(i, weights)
+        return nets
+
+    def _by_itself(self, i: int, weights: dict[str, Tensor]) -> EmbedderNet | None:
+        model = int(self.alive_[i])
+        finite = all(bool(value[i].isfinite().all()) for value in weights.values())
+        if not finite or model in self.diverged_:
+            return None
         net = copy.deepcopy(self.nets[int(self.fold[model])])
         net.module_.load_state_dict({name: value[i] for name, value in weights.items()})
         if self.critic_ is not None:
@@ -234,6 +251,32 @@ class Retire(Callback):
         for i, model in enumerate(net.alive_.tolist()):
             if not patience.done_[i]:
                 net.curves_[model].append({name: epoch[name][i] for name in names})
+
+
+class Drop(Callback):
+    """Takes models that are found hopeless out of the stack, after some epochs.
+
+    Parameters
+    ----------
+    epochs : collection of int
+        When they are judged.
+    judge : callable
+        Maps the list of all models, each by itself or None where it diverged, to the indices of
+        those that are hopeless.
+    """
+
+    def __init__(
+        self,
+        epochs: Collection[int],
+        judge: Callable[[list[EmbedderNet | None]], list[int]],
+    ) -> None:
+        self.epochs = epochs
+        self.judge = judge
+
+    def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
+        if len(net.history) in self.epochs:
+            hopeless = torch.tensor(self.judge(net.apart()), dtype=torch.int64)
+            net.patience.done_ = net.patience.done_ | torch.isin(net.alive_, hopeless)
 
 
 def stack_modules(modules: list[Any], index: Tensor) -> Any:

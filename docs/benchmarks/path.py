@@ -1,0 +1,87 @@
+"""Times GaussianEmbedderCV against GridSearchCV over the same weights and folds, on digits.
+
+In alternation: `GridSearchCV(n_jobs=2)`, two processes of one thread each; `GaussianEmbedderCV` with
+two threads; and the same with halving=True. Each search has its process, whose peak memory is
+measured with that of its children. See README.md.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import GridSearchCV, KFold
+
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
+
+METHODS = ("grid", "stack", "halving")
+
+
+def search(method, sizes, n_weights, max_iter):
+    """Search once; return seconds, peak memory in MB, the choice and the mean scores."""
+    torch.set_num_threads(2)
+    warnings.simplefilter("ignore")
+    X = load_digits().data / 16
+    params = {"hidden_layer_sizes": sizes, "max_iter": max_iter, "random_state": 0}
+    reg_weights, cv = np.logspace(-3, 2, n_weights), KFold(5, shuffle=True, random_state=0)
+    if method == "grid":
+        embedder, grid = GaussianEmbedder(8, **params), {"reg_weight": reg_weights}
+        chosen = GridSearchCV(embedder, grid, cv=cv, refit=False, n_jobs=2)
+    else:
+        chosen = GaussianEmbedderCV(
+            8, reg_weights=reg_weights, cv=cv, refit=False, halving=method == "halving", **params
+        )
+    began = time.perf_counter()
+    results = chosen.fit(X).cv_results_
+    seconds = time.perf_counter() - began
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    # Of the two worker processes the greater is known; both are alike.
+    own, child = (resource.getrusage(each).ru_maxrss / 1024 for each in who)
+    return {
+        "seconds": seconds,
+        "memory": own + 2 * child if method == "grid" else own,
+        "weight": float(reg_weights[chosen.best_index_]),
+        "scores": results["mean_test_score"].tolist(),
+    }
+
+
+def main():
+    """Search in alternation and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", nargs="*", type=int, default=[256, 256])
+    parser.add_argument("--weights", type=int, default=10)
+    parser.add_argument("--max-iter", type=int, default=200)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--once", choices=METHODS, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.once:
+        print(json.dumps(search(args.once, tuple(args.sizes), args.weights, args.max_iter)))
+        return
+    runs = {method: [] for method in METHODS}
+    for _ in range(args.repeats):
+        for method in METHODS:
+            command = [sys.executable, __file__, *sys.argv[1:], "--once", method]
+            output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            runs[method].append(json.loads(output.splitlines()[-1]))
+    grid = [run["seconds"] for run in runs["grid"]]
+    print("| search | seconds | times as fast | memory, MB | chosen | largest score difference |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    for method in METHODS:
+        seconds = [run["seconds"] for run in runs[method]]
+        ratio = np.median(np.divide(grid, seconds))
+        last, reference = runs[method][-1], runs["grid"][-1]
+        difference = np.abs(np.subtract(last["scores"], reference["scores"])).max()
+        print(
+            f"| {method} | {np.median(seconds):.1f} | {ratio:.2f} | {last['memory']:.0f} | "
+            f"{last['weight']:.3g} | {difference:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
