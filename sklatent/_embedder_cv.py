@@ -274,9 +274,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
         fitted = candidates.fit(self.max_iter, callbacks)
         fit_time = (time.perf_counter() - began) / len(fitted)
         out = []
-        for candidate, (_, fold) in zip(fitted, candidates.pairs, strict=True):
+        for i, candidate in enumerate(fitted):
             began = time.perf_counter()
-            scores = score(candidate, fold)
+            scores = candidates.scores[i] or score(candidate, candidates.pairs[i][1])
             elapsed = time.perf_counter() - began
             out.append({"test_scores": scores, "fit_time": fit_time, "score_time": elapsed})
         grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
@@ -326,12 +326,15 @@ class _Candidates:
     ----------
     pairs : list of (float, int)
         Weight and fold of each candidate: fold by fold of each weight.
+    scores : list
+        Of each candidate that a judge found hopeless; None of the others.
     """
 
     def __init__(
         self, embedder: GaussianEmbedder, data: Any, trains: list[Any], reg_weights: list[float]
     ) -> None:
         self.pairs = list(product(reg_weights, range(len(trains))))
+        self.scores: list[Any] = [None] * len(self.pairs)
         self.embedders: list[Any] = [copy.copy(embedder) for _ in trains]
         self.data: list[Any] = [
             fold._check_rows(*(part if part is None else part[train] for part in data), reset=True)
@@ -380,15 +383,18 @@ class _Candidates:
             runners = [i for i, (weight, _) in enumerate(self.pairs) if weight in racing]
             # What does not race is not worth finishing.
             fitted = self._finished([net if i in runners else None for i, net in enumerate(nets)])
+            scores = {i: score(fitted[i], self.pairs[i][1]) for i in runners}
             means = []
             for weight in racing:
-                mine = [i for i in runners if self.pairs[i][0] == weight]
-                scores = [score(fitted[i], self.pairs[i][1]) for i in mine]
-                scores = [each[metric] if isinstance(each, dict) else each for each in scores]
-                means.append(np.mean([np.nan if each is None else each for each in scores]))
+                mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
+                mine = [each[metric] if isinstance(each, dict) else each for each in mine]
+                means.append(np.mean([np.nan if each is None else each for each in mine]))
             best = np.argsort(-np.nan_to_num(means, nan=-np.inf))[: math.ceil(len(racing) / 3)]
             racing[:] = [racing[i] for i in best]
-            return [i for i in runners if self.pairs[i][0] not in racing]
+            dropped = [i for i in runners if self.pairs[i][0] not in racing]
+            for i in dropped:
+                self.scores[i] = scores[i]
+            return dropped
 
         return hopeless
 

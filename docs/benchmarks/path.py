@@ -1,8 +1,8 @@
 """Times GaussianEmbedderCV against GridSearchCV over the same weights and folds, on digits.
 
-In alternation: `GridSearchCV(n_jobs=2)`, two processes of one thread each; `GaussianEmbedderCV` with
-two threads; and the same with halving=True. Each search has its process, whose peak memory is
-measured with that of its children. See README.md.
+In alternation: `GridSearchCV(n_jobs=2)`, two processes of one thread each; `GaussianEmbedderCV`
+with two threads; and the same with halving=True. Each search has its process, whose peak memory
+is measured with that of its children. See README.md.
 """
 
 import argparse
