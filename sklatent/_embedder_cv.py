@@ -17,7 +17,7 @@ from sklearn.base import _fit_context, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GridSearchCV, check_cv
-from sklearn.utils import _safe_indexing, check_array, check_random_state
+from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 
@@ -234,11 +234,11 @@ class GaussianEmbedderCV(GaussianEmbedder):
 
         # Rows of weight zero do not exist: not for the splitter or the scores either.
         weight = data[2]
-        labels = y
+        labels, groups = indexable(y, groups)
         if sample_weight is not None:
             kept = np.flatnonzero(np.asarray(sample_weight) > 0)
             labels, groups = (
-                None if each is None else _safe_indexing(each, kept) for each in (y, groups)
+                None if each is None else _safe_indexing(each, kept) for each in (labels, groups)
             )
         splitter = check_cv(self.cv, labels, classifier=is_classifier(embedder))
         splits = list(splitter.split(data[0], labels, groups))

@@ -3,17 +3,22 @@
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklatent import GaussianEmbedder
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
 from sklatent.regularizers import KLDivergence, MomentMatching, SlicedEppsPulley
 from sklatent.tasks import Reconstruction
 
 
-def squared_norm(x, z, output, y):
-    """A task of a user's own: stay near the origin."""
-    return z.square().sum(dim=-1)
+class SquaredNorm:
+    """A task of a user's own: stay near the origin. Its name is the same in every process."""
+
+    def __call__(self, x, z, output, y):
+        return z.square().sum(dim=-1)
+
+    def __repr__(self):
+        return "SquaredNorm()"
 
 
-TASKS = ["reconstruction", "classification", "regression", None, squared_norm]
+TASKS = ["reconstruction", "classification", "regression", None, SquaredNorm()]
 
 # Small networks and a fast learning rate: the checks care for conventions, some of them for a
 # fair score, and fit hundreds of times. A beta of 0.01 keeps the checks' toy data from posterior
@@ -42,6 +47,10 @@ ESTIMATORS = [
     GaussianEmbedder(1, init="random", calibration=None, early_stopping=False, **FAST),
     GaussianEmbedder(regularizer=KLDivergence(), task=Reconstruction(), **FAST),
     GaussianEmbedder(max_iter=5),
+    GaussianEmbedderCV(reg_weights=(0.01, 1.0), cv=3, **FAST | {"max_iter": 5}),
+    GaussianEmbedderCV(
+        task="classification", regularizer="sliced", reg_weights=(0.1,), cv=3, **FAST
+    ),
 ]
 
 EXPECTED_FAILURES = {

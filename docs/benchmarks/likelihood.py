@@ -13,10 +13,10 @@ import torch
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 from sklearn.decomposition import PCA, FactorAnalysis
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GridSearchCV, train_test_split
+from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from sklatent import GaussianEmbedder
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
 from sklatent.regularizers import REGULARIZERS
 
 WEIGHTS = np.logspace(-3, 2, 11)
@@ -102,15 +102,16 @@ def table(names, regularizers, seeds):
             )
 
 
-def path(names, weights, max_iter, cv, jobs):
+def path(names, weights, max_iter, cv):
     """Print the cross-validated log-likelihood over a grid of reg_weight."""
     print(f"| data | {' | '.join(f'{w:.3g}' for w in weights)} | best, held out | fit all, s |")
     print(f"| --- |{' ---: |' * (len(weights) + 2)}", flush=True)
     for name in names:
         train, test, k = split(name, 0)
-        embedder = GaussianEmbedder(k, max_iter=max_iter, random_state=0)
         start = time.perf_counter()
-        search = GridSearchCV(embedder, {"reg_weight": weights}, cv=cv, n_jobs=jobs).fit(train)
+        search = GaussianEmbedderCV(
+            k, reg_weights=weights, cv=cv, max_iter=max_iter, random_state=0
+        ).fit(train)
         seconds = time.perf_counter() - start
         nats = search.cv_results_["mean_test_score"]
         cells = [f"{v:.2f}" if v < nats.max() else f"**{v:.2f}**" for v in nats]
@@ -131,7 +132,6 @@ def main():
     parser.add_argument("--weights", nargs="+", type=float, default=WEIGHTS)
     parser.add_argument("--max-iter", type=int, default=200, help="of the grid's fits")
     parser.add_argument("--cv", type=int, default=3)
-    parser.add_argument("--jobs", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(1)
     # Stopping at max_iter is one of the default settings.
@@ -139,7 +139,7 @@ def main():
 
     if args.path:
         data = args.data or ["digits", "mnist"]
-        path(data, args.weights, args.max_iter, args.cv, args.jobs)
+        path(data, args.weights, args.max_iter, args.cv)
     else:
         table(args.data or names, args.regularizers, args.seeds)
 
