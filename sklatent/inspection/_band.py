@@ -56,9 +56,9 @@ def coverage(n: int, alpha: float) -> float:
     times = np.concatenate([lower, upper])
     order = np.argsort(times, kind="stable")
     # At lower[i] there may be i, after it one more; at upper[i] there must be i + 1.
-    most = np.cumsum(order < n)
-    most[order < n] -= 1
-    least = np.cumsum(order >= n)
+    is_lower: NDArray = order < n
+    most: NDArray = np.cumsum(is_lower) - is_lower
+    least: NDArray = np.cumsum(~is_lower)
     means = n * np.diff(times[order], prepend=0.0)
     inside = np.ones(1)  # probabilities of first, first + 1, ... below the present time
     first = 0

@@ -263,8 +263,9 @@ class EmbeddingDisplay:
 
         self.pairs_ = self._check_components(components)
         self.classes_ = None if self.y is None else _classes(self.y)
-        # Half a thousand points are clear as they are; of thousands the crowd is to be seen.
-        defaults = {"s": 14, "linewidths": 0.6, "alpha": min(0.85, (350 / len(self.Z)) ** 0.4)}
+        # Some hundred points are clear as they are; of thousands the crowd is to be seen.
+        crowd = min(1.0, (600 / len(self.Z)) ** 0.4)
+        defaults = {"s": max(4, 14 * crowd), "linewidths": 0.5, "alpha": 0.8 * crowd}
         points = merged(PathCollection, {**defaults, "zorder": 2}, scatter_kwargs)
         colors, handles = self._colors(points)
         line = {"color": "black", "linewidth": 1, "zorder": 3}
@@ -357,13 +358,13 @@ class EmbeddingDisplay:
     def _add_key(self, handles: list[Any], beside: bool) -> None:
         self.legend_ = self.colorbar_ = None
         if self.classes_ is not None:
-            key = {"title": self.y_name, "labels": [str(c) for c in self.classes_]}
+            key = (handles, [str(c) for c in self.classes_])
             if beside:
                 self.legend_ = self.figure_.legend(
-                    handles, key.pop("labels"), loc="outside right upper", frameon=False, **key
+                    *key, title=self.y_name, loc="outside right upper", frameon=False
                 )
             else:
-                self.legend_ = self.axes_[-1].legend(handles, fontsize="small", **key)
+                self.legend_ = self.axes_[-1].legend(*key, title=self.y_name, fontsize="small")
         elif self.y is not None and self.scatters_[0].get_array() is not None:
             self.colorbar_ = self.figure_.colorbar(
                 self.scatters_[0], ax=self.axes_.tolist(), label=self.y_name

@@ -320,7 +320,7 @@ class GaussianityDisplay:
     def _values(self, panel: Panel) -> NDArray:
         if panel == "radius":
             return self.squared_radii
-        return self.projection if panel == "worst" else self.components[:, panel]
+        return self.projection if isinstance(panel, str) else self.components[:, panel]
 
     def _quantiles(self, panel: Panel, q: NDArray) -> NDArray:
         return 2 * gammaincinv(self.components.shape[1] / 2, q) if panel == "radius" else ndtri(q)
@@ -344,7 +344,7 @@ class GaussianityDisplay:
 
 
 def _is_index(panel: Any, k: int) -> bool:
-    return isinstance(panel, Integral) and not isinstance(panel, bool) and 0 <= panel < k
+    return isinstance(panel, Integral) and not isinstance(panel, bool) and int(panel) in range(k)
 
 
 def _colors(outside: Any) -> Any:

@@ -16,7 +16,8 @@ class RegularizationPathDisplay:
     the order of `reg_weight` and labelled with it. With one score: the score against `reg_weight`,
     whose axis is logarithmic (and linear from zero to the smallest positive weight, where zero is a
     candidate). Bars and bands are one standard error of the mean over the splits to either side.
-    Splits share training rows, so that these are rather too small.
+    Splits share training rows, so that these are rather too small; candidates share the splits, so
+    that their differences can be surer than bars that overlap suggest.
 
     Use `from_cv_results` or `from_estimator` to make one.
 
@@ -34,7 +35,7 @@ class RegularizationPathDisplay:
     Attributes
     ----------
     line_ : Line2D
-        Through the means of the candidates whose scores are finite.
+        Through the means over splits, of the candidates whose scores are finite.
     errors_ : ErrorbarContainer, PolyCollection or None
         Standard errors; None where there is one split.
     chosen_ : PathCollection or None
@@ -252,7 +253,7 @@ class RegularizationPathDisplay:
             mark = merged(PathCollection, mark, scatter_kwargs)
             self.chosen_ = self.ax_.scatter(x[at : at + 1], y[at : at + 1], **mark)
             self.ax_.legend(loc="best", fontsize="small", frameon=False)
-        self.annotations_ = []
+        self.annotations_: list[Any] = []
         if self.gaussianity is None:
             self._scale_weights(weights)
             self.ax_.set(xlabel="reg_weight", ylabel=self._label(self.score_name))
