@@ -353,9 +353,9 @@ def _colors(outside: Any) -> Any:
 
 
 def _share(outside: NDArray) -> str:
-    if not outside.any():
+    count = int(outside.sum())
+    if count == 0:
         return "all inside"
-    share = outside.mean()
-    if share >= 0.005:
-        return f"{share:.0%} outside"
-    return f"{outside.sum()} row{'s' * (outside.sum() > 1)} outside"
+    if outside.mean() >= 0.005:
+        return f"{outside.mean():.0%} outside"
+    return f"{count} row{'s' if count > 1 else ''} outside"

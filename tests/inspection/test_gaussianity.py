@@ -84,6 +84,18 @@ def test_points_outside_have_another_color():
     assert display.axes_[1].get_title(loc="right") == "all inside"
 
 
+def test_how_many_are_outside_is_written_above():
+    middle = norm.ppf(uniform_band(1000, 0.95)[1])
+    titles = []
+    for n_moved in (0, 1, 2, 50):
+        z = middle.copy()
+        z[:n_moved] = -9.0
+        display = GaussianityDisplay.from_embedding(z[:, None], panels=[0])
+        assert display.outside_[0] * 1000 == pytest.approx(n_moved, abs=1)
+        titles.append(display.ax_.get_title(loc="right"))
+    assert titles == ["all inside", "1 row outside", "2 rows outside", "5% outside"]
+
+
 def test_target_is_the_estimator_s():
     class Fixed(TransformerMixin, BaseEstimator):
         def fit(self, X, y=None):
