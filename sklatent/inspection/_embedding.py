@@ -243,8 +243,7 @@ class EmbeddingDisplay:
         ----------
         ax : Axes or array of Axes, default=None
             One for each pair, or one of a grid of subplots, which several pairs divide. A new
-            figure if None. The legend is beside a new figure's Axes, and inside the last of those
-            given.
+            figure if None. The legend is at the right of all, or of the last of those given.
         components : sequence of int, default=None
             Indices of components, all pairs of which are drawn. None takes the first three.
         scatter_kwargs : dict, default=None
@@ -364,11 +363,14 @@ class EmbeddingDisplay:
                     *key, title=self.y_name, loc="outside right upper", frameon=False
                 )
             else:
-                self.legend_ = self.axes_[-1].legend(*key, title=self.y_name, fontsize="small")
+                beyond = {"loc": "upper left", "bbox_to_anchor": (1, 1), "frameon": False}
+                self.legend_ = self.axes_[-1].legend(
+                    *key, title=self.y_name, fontsize="small", **beyond
+                )
         elif self.y is not None and self.scatters_[0].get_array() is not None:
-            self.colorbar_ = self.figure_.colorbar(
-                self.scatters_[0], ax=self.axes_.tolist(), label=self.y_name
-            )
+            # Of a single Axes it becomes part of the grid, as tight_layout wants it.
+            axes = self.axes_.tolist() if len(self.axes_) > 1 else self.ax_
+            self.colorbar_ = self.figure_.colorbar(self.scatters_[0], ax=axes, label=self.y_name)
             self.colorbar_.solids.set_alpha(1)
 
 

@@ -64,6 +64,8 @@ class GaussianityDisplay:
     lines_ : list of Line2D
         The diagonals, where the quantiles of rows and target are equal.
     bands_ : list of PolyCollection
+    texts_ : list of Annotation
+        How many points are outside.
     axes_ : ndarray of Axes of shape (n_panels,)
     ax_ : Axes
         The first of them.
@@ -278,7 +280,8 @@ class GaussianityDisplay:
         self.axes_ = panels_on(ax, len(self.panels_), size=(3.1, 3.1))
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
-        self.scatters_, self.lines_, self.bands_, outside = [], [], [], []
+        self.scatters_, self.lines_, self.bands_, self.texts_ = [], [], [], []
+        outside = []
         for axes, panel in zip(self.axes_, self.panels_, strict=True):
             observed = np.sort(self._values(panel))
             low, middle, high = (
@@ -292,7 +295,10 @@ class GaussianityDisplay:
             self.scatters_.append(axes.scatter(middle, observed, **{**colors, **points}))
             name, xlabel, ylabel = self._labels(panel)
             axes.set_title(name, loc="left", fontsize="medium")
-            axes.set_title(_share(out), loc="right", fontsize="small", color=_colors(out.any()))
+            # Quantiles increase: the upper left and the lower right are empty.
+            corner = {"xy": (0.97, 0.04), "xycoords": "axes fraction", "ha": "right"}
+            color = _colors(out.any())
+            self.texts_.append(axes.annotate(_share(out), color=color, fontsize="small", **corner))
             axes.set(xlabel=xlabel, ylabel=ylabel)
         self.outside_ = np.array(outside)
         self._add_legend(level)
@@ -333,7 +339,6 @@ class GaussianityDisplay:
         return name, "quantiles of N(0, 1)", "rows, in target's std"
 
     def _add_legend(self, level: float) -> None:
-        # Quantiles increase: the upper left is empty.
         self.ax_.legend(
             handles=[self.lines_[0], self.bands_[0]],
             labels=["target", f"{100 * level:.3g}% band"],

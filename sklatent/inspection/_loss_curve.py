@@ -150,7 +150,7 @@ class LossCurveDisplay:
         from matplotlib.ticker import MaxNLocator
 
         n_panels = 1 if self.critic_loss is None else 2
-        self.axes_ = panels_on(ax, n_panels, n_columns=1, size=(5.6, 4.2 / n_panels**0.5))
+        self.axes_ = panels_on(ax, n_panels, n_columns=1, size=(5.6, 4.4 / n_panels**0.5))
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
         self.lines_: dict[str, Any] = {}
@@ -182,5 +182,17 @@ class LossCurveDisplay:
             axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
             axes.set(xlabel="epoch", ylabel="loss")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.legend(fontsize="small", frameon=False)
+        if n_panels == 2:
+            self.axes_[1].set_xlim(self.ax_.get_xlim())
+            self.axes_[1].set_ylabel("critic's loss")
+        self._add_legend(above=ax is None)
         return self
+
+    def _add_legend(self, above: bool) -> None:
+        if above:
+            handles, labels = self.ax_.get_legend_handles_labels()
+            self.figure_.legend(
+                handles, labels, loc="outside upper left", ncols=2, fontsize="small", frameon=False
+            )
+        else:
+            self.ax_.legend(fontsize="small")

@@ -36,7 +36,7 @@ def test_the_best_epoch_is_marked():
     assert display.best_epoch_ == best
     (mark,) = display.best_.get_offsets()
     assert mark.tolist() == [best, -max(embedder.validation_scores_)]
-    texts = [text.get_text() for text in display.ax_.get_legend().get_texts()]
+    texts = [text.get_text() for text in display.figure_.legends[0].get_texts()]
     assert f"best epoch: {best}" in texts
 
 
