@@ -44,10 +44,9 @@ class WorstDirection:
 
 def worst_direction(u: NDArray, seed: int) -> WorstDirection:
     """Return it for rows in standard coordinates, (n, k), n >= 4."""
-    order = np.random.default_rng([seed, 2]).permutation(len(u))
-    half = len(u) // 2
-    direction = search(u[order[: min(half, SEARCH_ROWS)]], seed)
-    p = u[order[half:]] @ direction
+    sought, measured = halves(len(u), seed)
+    direction = search(u[sought], seed)
+    p = u[measured] @ direction
     mean, std = p.mean(), p.std()
     standard = (p - mean) / (std or 1.0)
     statistic = float(ep.statistics(p[:, None], np.ones((1, 1)))[0])
@@ -71,6 +70,12 @@ def worst_direction(u: NDArray, seed: int) -> WorstDirection:
         float((standard**4).mean() - 3) if std else 0.0,
         test,
     )
+
+
+def halves(n: int, seed: int) -> tuple[NDArray, NDArray]:
+    """Return the indices of the rows that the direction is sought on, and measured on."""
+    order = np.random.default_rng([seed, 2]).permutation(n)
+    return order[: min(n // 2, SEARCH_ROWS)], order[n // 2 :]
 
 
 def search(u: NDArray, seed: int) -> NDArray:

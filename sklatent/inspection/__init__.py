@@ -1,0 +1,13 @@
+"""Pictures of an embedding and of its fit, as scikit-learn's displays draw them."""
+
+from ._embedding import EmbeddingDisplay
+from ._gaussianity import GaussianityDisplay
+from ._loss_curve import LossCurveDisplay
+from ._regularization_path import RegularizationPathDisplay
+
+__all__ = [
+    "EmbeddingDisplay",
+    "GaussianityDisplay",
+    "LossCurveDisplay",
+    "RegularizationPathDisplay",
+]

@@ -1,0 +1,198 @@
+"""Losses of each epoch of a fit."""
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._embedding_of import last_step
+from ._plotting import BLUE, GREEN, GREY, PURPLE, VERMILION, check_matplotlib, merged, panels_on
+
+
+class LossCurveDisplay:
+    """Training loss, its two parts, and the criterion of early stopping, along the epochs.
+
+    The training loss is the task's plus `reg_weight` times the regularizer, the mean over an epoch
+    in which weights change. The criterion is the same sum on the rows set aside, after the epoch,
+    and epoch 0 is the start. (For `regularizers.Adversarial` it has the distance of "sliced" in
+    place of the critic's opinion, so that its level is not that of the training loss.) The best
+    epoch, whose weights `fit` returns, is marked; 0 means that training gained nothing over the
+    start. The critic, where there is one, has a panel of its own.
+
+    Use `from_estimator` to make one.
+
+    Parameters
+    ----------
+    loss : ndarray of shape (n_iter,)
+    task_loss : ndarray of shape (n_iter,)
+    regularizer : ndarray of shape (n_iter,)
+        Times `reg_weight`.
+    criterion : ndarray of shape (n_iter + 1,) or None
+        None without early stopping.
+    critic_loss : ndarray of shape (n_iter,) or None
+        None without a critic.
+
+    Attributes
+    ----------
+    lines_ : dict of str to Line2D
+        "loss", "task_loss", "regularizer", "criterion" and "critic_loss", those that there are.
+    best_epoch_ : int or None
+        None without early stopping.
+    best_ : PathCollection or None
+        The mark of the best epoch.
+    axes_ : ndarray of Axes of shape (1,) or (2,)
+        The second is the critic's.
+    ax_ : Axes
+        The first of them.
+    figure_ : Figure
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from sklatent import GaussianEmbedder
+    >>> from sklatent.inspection import LossCurveDisplay
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> embedder = GaussianEmbedder(tol=0.01, random_state=0).fit(X)
+    >>> display = LossCurveDisplay.from_estimator(embedder)
+    >>> display.ax_.get_xlabel()
+    'epoch'
+    """
+
+    def __init__(
+        self,
+        *,
+        loss: NDArray,
+        task_loss: NDArray,
+        regularizer: NDArray,
+        criterion: NDArray | None = None,
+        critic_loss: NDArray | None = None,
+    ) -> None:
+        self.loss = loss
+        self.task_loss = task_loss
+        self.regularizer = regularizer
+        self.criterion = criterion
+        self.critic_loss = critic_loss
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        *,
+        ax: Any = None,
+        line_kwargs: Mapping[str, Any] | None = None,
+        scatter_kwargs: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Draw the losses of a fitted embedder.
+
+        Parameters
+        ----------
+        estimator : GaussianEmbedder, GaussianEmbedderCV or Pipeline
+            Fitted; a pipeline's last step. Of a search the embedder fitted to all rows.
+        ax, line_kwargs, scatter_kwargs
+            As in `plot`.
+
+        Returns
+        -------
+        LossCurveDisplay
+
+        Raises
+        ------
+        TypeError
+            If the estimator has no ``loss_curve_``.
+        """
+        check_matplotlib(f"{cls.__name__}.from_estimator")
+        embedder = last_step(estimator)
+        if not hasattr(embedder, "task_loss_curve_"):
+            raise TypeError(
+                f"{cls.__name__}.from_estimator needs a fitted GaussianEmbedder, got {estimator!r}"
+            )
+        # The weight of a search is the one that it chose.
+        weight = getattr(embedder, "reg_weight_", None)
+        weight = embedder.reg_weight if weight is None else weight
+        scores = embedder.validation_scores_
+        critic = getattr(embedder, "critic_loss_curve_", None)
+        display = cls(
+            loss=np.array(embedder.loss_curve_),
+            task_loss=np.array(embedder.task_loss_curve_),
+            regularizer=weight * np.array(embedder.regularizer_curve_),
+            criterion=None if scores is None else -np.array(scores),
+            critic_loss=None if critic is None else np.array(critic),
+        )
+        return display.plot(ax, line_kwargs=line_kwargs, scatter_kwargs=scatter_kwargs)
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        line_kwargs: Mapping[str, Any] | None = None,
+        scatter_kwargs: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Draw.
+
+        Parameters
+        ----------
+        ax : Axes or array of Axes, default=None
+            Two where there is a critic, or one of a grid of subplots, which both divide. A new
+            figure if None.
+        line_kwargs : dict, default=None
+            For `matplotlib.axes.Axes.plot`, all curves.
+        scatter_kwargs : dict, default=None
+            For `matplotlib.axes.Axes.scatter`, the mark of the best epoch.
+
+        Returns
+        -------
+        LossCurveDisplay
+        """
+        check_matplotlib(f"{type(self).__name__}.plot")
+        from matplotlib.collections import PathCollection
+        from matplotlib.lines import Line2D
+        from matplotlib.ticker import MaxNLocator
+
+        n_panels = 1 if self.critic_loss is None else 2
+        self.axes_ = panels_on(ax, n_panels, n_columns=1, size=(5.6, 4.4 / n_panels**0.5))
+        self.ax_ = self.axes_[0]
+        self.figure_ = self.ax_.figure
+        self.lines_: dict[str, Any] = {}
+        curves = {
+            "loss": ("training loss", BLUE, "-", self.loss),
+            "task_loss": ("  of which task", GREEN, "--", self.task_loss),
+            "regularizer": ("  of which reg_weight x regularizer", PURPLE, ":", self.regularizer),
+            "criterion": ("criterion, on rows set aside", "black", "-", self.criterion),
+            "critic_loss": ("critic's training loss", GREY, "-", self.critic_loss),
+        }
+        for name, (label, color, dashes, values) in curves.items():
+            if values is None:
+                continue
+            axes = self.axes_[-1] if name == "critic_loss" else self.ax_
+            style = {"color": color, "linestyle": dashes, "label": label}
+            # A single epoch has no line to show.
+            style["marker"] = "o" if len(values) == 1 else "none"
+            first = 0 if name == "criterion" else 1
+            epochs = np.arange(first, first + len(values))
+            (self.lines_[name],) = axes.plot(epochs, values, **merged(Line2D, style, line_kwargs))
+        self.best_epoch_ = self.best_ = None
+        if self.criterion is not None:
+            self.best_epoch_ = best = int(np.argmin(self.criterion))
+            mark = {"s": 110, "facecolors": "none", "edgecolors": VERMILION, "linewidths": 2}
+            mark |= {"label": f"best epoch: {best}", "zorder": 4, "clip_on": False}
+            mark = merged(PathCollection, mark, scatter_kwargs)
+            self.best_ = self.ax_.scatter([best], [self.criterion[best]], **mark)
+        for axes in self.axes_:
+            axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
+            axes.set(xlabel="epoch", ylabel="loss")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if n_panels == 2:
+            self.axes_[1].set_xlim(self.ax_.get_xlim())
+            self.axes_[1].set_ylabel("critic's loss")
+        self._add_legend(above=ax is None)
+        return self
+
+    def _add_legend(self, above: bool) -> None:
+        if above:
+            handles, labels = self.ax_.get_legend_handles_labels()
+            self.figure_.legend(
+                handles, labels, loc="outside upper left", ncols=2, fontsize="small", frameon=False
+            )
+        else:
+            self.ax_.legend(fontsize="small")
