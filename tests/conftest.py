@@ -1,7 +1,12 @@
 """Settings that all tests share."""
 
+import os
+import sys
+
 import pytest
 import torch
+
+os.environ["MPLBACKEND"] = "Agg"  # pictures are drawn on no screen
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -11,3 +16,10 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
