@@ -3,6 +3,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA
 
+from sklatent import GaussianEmbedder
 from sklatent._start import PCAStart
 
 
@@ -185,3 +186,16 @@ def test_components_beyond_the_rank_are_an_error(name, weight):
     with pytest.raises(ValueError, match=f"^n_components={rank + 1} exceeds .*at most {rank}"):
         fit(X, rank + 1, weight)
     assert len(fit(X, rank, weight).components) == rank
+
+
+def test_the_first_layer_notices_components_of_little_variance():
+    # Two features of little variance beside one of much: PCA whitens both, and a network that saw
+    # only rows in units of the whole would find hardly any difference along the second.
+    random = np.random.default_rng(0)
+    rows = random.normal(size=(200, 3)) * [1, 1e-3, 1e-4]
+    embedder = GaussianEmbedder(2, max_iter=0, random_state=0).fit(rows)
+    layer = embedder.net_.module_.encoder.network[0].weight.detach().numpy()
+    u = embedder.transform(rows)
+    x = embedder._start.standardize(rows)
+    slopes = np.linalg.lstsq(u, (x @ layer.T), rcond=None)[0]  # of the hidden units along u
+    assert np.abs(slopes).mean(axis=1).min() > 0.3
