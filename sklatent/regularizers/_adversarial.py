@@ -105,7 +105,9 @@ class Adversarial(Regularizer):
         """Return the sliced Epps-Pulley distance of a batch, per model: (...)."""
         return SlicedEppsPulley()(embedding, n_rows, generator)
 
-    def critic_loss(self, critic: nn.Module, prior: Tensor, encoded: Tensor) -> Tensor:
+    def critic_loss(
+        self, critic: nn.Module, prior: Tensor, encoded: Tensor, penalty_share: float = 1.0
+    ) -> Tensor:
         """Return what the critic minimises.
 
         Parameters
@@ -113,26 +115,28 @@ class Adversarial(Regularizer):
         critic : Module
         prior, encoded : Tensor of shape (..., n, q)
             Draws and embeddings, or the pairs of joint inference; no gradient goes back.
+        penalty_share : float, default=1.0
+            What the gradient penalty is multiplied by.
 
         Returns
         -------
         Tensor of shape (...)
         """
-        prior, encoded = (points.detach().requires_grad_() for points in (prior, encoded))
-        real, fake = critic(prior).squeeze(-1), critic(encoded).squeeze(-1)
+        penalty = 0.5 * self.gradient_penalty * penalty_share
+        # One pass for both: the penalty's second derivative is what a fit with a critic costs.
+        points = torch.cat([prior, encoded], dim=-2).detach().requires_grad_(penalty > 0)
+        values = critic(points).squeeze(-1)
+        real, fake = values.chunk(2, dim=-1)
         if self.loss == "lsgan":
-            losses = 0.5 * ((real - 1).square() + fake.square())
+            loss = 0.5 * ((real - 1).square().mean(dim=-1) + fake.square().mean(dim=-1))
         elif self.loss == "gan":
-            losses = F.softplus(-real) + F.softplus(fake)
+            loss = F.softplus(-real).mean(dim=-1) + F.softplus(fake).mean(dim=-1)
         else:
-            losses = fake - real
-        if self.gradient_penalty:
-            slopes = torch.autograd.grad(
-                real.sum() + fake.sum(), (prior, encoded), create_graph=True
-            )
-            squares = sum(slope.square().sum(dim=-1) for slope in slopes)
-            losses = losses + 0.5 * self.gradient_penalty * squares
-        return losses.mean(dim=-1)
+            loss = fake.mean(dim=-1) - real.mean(dim=-1)
+        if not penalty:
+            return loss
+        (slopes,) = torch.autograd.grad(values.sum(), points, create_graph=True)
+        return loss + 2 * penalty * slopes.square().sum(dim=-1).mean(dim=-1)
 
     def encoder_loss(self, critic: nn.Module, prior: Tensor, encoded: Tensor) -> Tensor:
         """Return what the encoder (and in joint inference the decoder) minimises; see above."""

@@ -212,7 +212,7 @@ def watch(fitted, X):
     changed = []
     net.critic_.requires_grad_(True)
     net._set_training(True)
-    for step in (lambda: net._critic_step(batch[0]), lambda: encoder_step(net, batch)):
+    for step in (lambda: net._critic_steps(batch[0]), lambda: encoder_step(net, batch)):
         before = states(net.module_), states(net.critic_)
         step()
         after = states(net.module_), states(net.critic_)
