@@ -247,9 +247,11 @@ class EmbedderNet(NeuralNet):
         """Train the critic before a step of the encoder; return its losses."""
         with torch.no_grad():
             u = self.uncompiled.encoder(x, self._noise(x, self.generator_)).sample
-        # The penalty at the last step alone, at the weight of all (Karras et al. 2020, appendix B).
         n_steps = self._adversary.n_critic
-        shares = [0] * (n_steps - 1) + [n_steps]
+        # The penalty at the last step alone, at the weight of all (Karras et al. 2020, appendix B);
+        # at each step where nothing else bounds the critic.
+        lazy = self._adversary.loss != "wgan-gp"
+        shares = [0] * (n_steps - 1) + [n_steps] if lazy else [1] * n_steps
         return torch.stack([self._critic_step(x, u, share) for share in shares])
 
     def _critic_step(self, x: Tensor, u: Tensor, penalty_share: float) -> Tensor:
