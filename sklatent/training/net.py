@@ -222,12 +222,11 @@ class EmbedderNet(NeuralNet):
             return super().train_step(batch, **fit_params)
         self._set_training(True)
         self.critic_.requires_grad_(True)
-        n_steps = self._adversary.n_critic
-        critic_losses = [self._critic_step(batch[0]) for _ in range(n_steps)]
+        critic_losses = self._critic_steps(batch[0])
         self.critic_.requires_grad_(False)
         step = super().train_step(batch, **fit_params)
         self.average_[0].update_parameters(self.module_)
-        return step | {"critic_loss": torch.stack(critic_losses).mean(dim=0)}
+        return step | {"critic_loss": critic_losses.mean(dim=0)}
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -244,12 +243,22 @@ class EmbedderNet(NeuralNet):
     def _adversary(self) -> Adversarial:
         return cast(Adversarial, self.criterion_.regularizer)
 
-    def _critic_step(self, x: Tensor) -> Tensor:
+    def _critic_steps(self, x: Tensor) -> Tensor:
+        """Train the critic before a step of the encoder; return its losses."""
         with torch.no_grad():
-            embedding = self.infer(x, generator=self.generator_)[0]
-            prior, encoded = self._pairs(x, embedding.sample, self.generator_)
+            u = self.uncompiled.encoder(x, self._noise(x, self.generator_)).sample
+        n_steps = self._adversary.n_critic
+        # The penalty at the last step alone, at the weight of all (Karras et al. 2020, appendix B);
+        # at each step where nothing else bounds the critic.
+        lazy = self._adversary.loss != "wgan-gp"
+        shares = [0] * (n_steps - 1) + [n_steps] if lazy else [1] * n_steps
+        return torch.stack([self._critic_step(x, u, share) for share in shares])
+
+    def _critic_step(self, x: Tensor, u: Tensor, penalty_share: float) -> Tensor:
+        with torch.no_grad():
+            prior, encoded = self._pairs(x, u, self.generator_)
         self.critic_optimizer_.zero_grad()
-        loss = self._adversary.critic_loss(self.critic_, prior, encoded)
+        loss = self._adversary.critic_loss(self.critic_, prior, encoded, penalty_share)
         loss.sum().backward()
         self.critic_optimizer_.step()
         return loss.detach()
