@@ -236,7 +236,7 @@ def test_one_scale(regularizer, k):
             ),
         ),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize(("n", "k"), [(2, 1), (100, 8), (30, 64)])
 def test_value_at_collapse(regularizer, expected, n, k):
