@@ -15,6 +15,7 @@ import warnings
 
 import numpy as np
 import torch
+from joblib.externals.loky import get_reusable_executor
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, KFold
 
@@ -40,12 +41,14 @@ def search(method, sizes, n_weights, max_iter):
     began = time.perf_counter()
     results = chosen.fit(X).cv_results_
     seconds = time.perf_counter() - began
-    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-    # Of the two worker processes the greater is known; both are alike.
-    own, child = (resource.getrusage(each).ru_maxrss / 1024 for each in who)
+    get_reusable_executor().shutdown(wait=True)  # what the workers used is known when they end
+    own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    # Of the workers' memory the greatest is known; they are alike.
+    memory = own.ru_maxrss + (2 * workers.ru_maxrss if method == "grid" else 0)
     return {
         "seconds": seconds,
-        "memory": own + 2 * child if method == "grid" else own,
+        "cpu": own.ru_utime + workers.ru_utime,
+        "memory": memory / 1024,
         "weight": float(reg_weights[chosen.best_index_]),
         "scores": results["mean_test_score"].tolist(),
     }
@@ -69,16 +72,19 @@ def main():
             command = [sys.executable, __file__, *sys.argv[1:], "--once", method]
             output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             runs[method].append(json.loads(output.splitlines()[-1]))
-    grid = [run["seconds"] for run in runs["grid"]]
-    print("| search | seconds | times as fast | memory, MB | chosen | largest score difference |")
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| search | seconds | ratio | of the CPU | ratio | memory, MB | chosen | difference |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     for method in METHODS:
-        seconds = [run["seconds"] for run in runs[method]]
-        ratio = np.median(np.divide(grid, seconds))
+        times = {name: [run[name] for run in runs[method]] for name in ("seconds", "cpu")}
+        cells = [
+            f"{np.median(times[name]):.1f} | "
+            f"{np.median(np.divide([run[name] for run in runs['grid']], times[name])):.2f}"
+            for name in times
+        ]
         last, reference = runs[method][-1], runs["grid"][-1]
         difference = np.abs(np.subtract(last["scores"], reference["scores"])).max()
         print(
-            f"| {method} | {np.median(seconds):.1f} | {ratio:.2f} | {last['memory']:.0f} | "
+            f"| {method} | {' | '.join(cells)} | {last['memory']:.0f} | "
             f"{last['weight']:.3g} | {difference:.2f} |"
         )
 
