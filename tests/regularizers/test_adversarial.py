@@ -488,17 +488,29 @@ def test_a_ring_becomes_more_gaussian():
 
 
 # Two moons and pairs are not held to anything here: see the docstring for what was measured.
+# Each was measured with one seed or a few, and is held to half of that. The aim of ten is missed by
+# least squares on two moons, where it does not help to go on.
 @pytest.mark.slow
-@every_loss
-def test_held_out_energy_distance_of_a_ring_falls(loss):
-    # Measured once, seed 0: 17 ("gan"), 20 ("lsgan"), 15 ("wgan-gp").
-    assert fall(ring, {"loss": loss}, max_iter=250, early_stopping=False) > 10
-
-
-@pytest.mark.slow
-def test_held_out_energy_distance_of_overlapping_clusters_falls():
-    # Seeds 0, 1 and 2, of rows and of training: 25, 11, 9.
-    assert fall(clusters, {"loss": "gan"}, max_iter=133, early_stopping=False) > 5
+@pytest.mark.parametrize(
+    ("source", "form", "max_iter", "measured"),
+    [
+        (ring, {"loss": "gan"}, 250, 17),
+        (ring, {"loss": "lsgan"}, 250, 20),
+        (ring, {"loss": "wgan-gp"}, 250, 15),
+        (ring, {"joint": True}, 333, 36),
+        (moons, {"loss": "gan"}, 200, 14),
+        (moons, {"loss": "lsgan"}, 200, 10),
+        (moons, {"loss": "wgan-gp"}, 200, 16),
+        (moons, {"joint": True}, 330, 13),
+        (clusters, {"loss": "gan"}, 133, 11),  # other seeds: 25 and 9
+        (clusters, {"loss": "lsgan"}, 133, 19),
+        (clusters, {"loss": "wgan-gp"}, 133, 20),
+        (clusters, {"joint": True}, 330, 34),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_held_out_energy_distance_falls(source, form, max_iter, measured):
+    assert fall(source, form, max_iter=max_iter, early_stopping=False) > measured / 2
 
 
 @pytest.mark.slow
