@@ -886,7 +886,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         z = check_array(Z, dtype=FLOATS, input_name="Z")
         if z.shape[1] != self.n_components_:
             raise ValueError(
-                f"Z has {z.shape[1]} components, but GaussianEmbedder is expecting "
+                f"Z has {z.shape[1]} components, but {type(self).__name__} is expecting "
                 f"{self.n_components_} components as input"
             )
         u = self._target.to_standard(z)

@@ -20,6 +20,7 @@ from sklearn.model_selection import GridSearchCV, check_cv
 from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _check_sample_weight
 
 from ._embedder import GaussianEmbedder
 from ._params import is_ours
@@ -60,8 +61,10 @@ class GaussianEmbedderCV(GaussianEmbedder):
         classification), a splitter, or an iterable of pairs of train and test indices.
 
     scoring : str, callable, list, tuple or dict, default=None
-        As in `GridSearchCV`; None is `GaussianEmbedder.score`, weighted where `fit` is given
-        weights.
+        As in `GridSearchCV`, but that a callable returns a number; several scores have names in a
+        dict. None is `GaussianEmbedder.score`, weighted where `fit` is given weights. It is not
+        there for ``task=None``; for a task of your own it takes no account of the regularizer,
+        and a scorer is better. R^2 of a reconstruction is `metrics.reconstruction_scorer`.
 
     refit : bool, str or callable, default=True
         Whether to fit an embedder with the best weight to all rows. With several scores, the
@@ -71,8 +74,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
     halving : bool, default=False
         Whether to stop hopeless weights early. After a ninth of ``max_iter`` epochs, and again
         after a third, only the better third of the weights goes on (successive halving, Jamieson
-        & Talwalkar 2016), by the score that decides. The scores of the others are those of their
-        shorter training. Candidates that train one at a time are not stopped.
+        & Talwalkar 2016), by the score that decides. The scores of the others, in ``cv_results_``,
+        are those of their shorter training, and they cannot be chosen. Candidates that train one
+        at a time are not stopped.
 
     regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
             init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
@@ -87,7 +91,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
     reg_weights_ : ndarray of shape (n_weights,)
     cv_results_ : dict of ndarrays
         Scores and times with the keys of `GridSearchCV`. A candidate's time is its share of the
-        stack's.
+        stack's. With `halving` also ``survived``, whether a weight was trained to the end.
     best_index_ : int
         Where ``cv_results_`` has the best weight.
     best_score_ : float
@@ -224,6 +228,11 @@ class GaussianEmbedderCV(GaussianEmbedder):
         for name in [name for name in vars(self) if name[-1] == "_"]:
             delattr(self, name)
         self.reg_weights_ = self._check_reg_weights()
+        if self.task is None and self.scoring is None:
+            raise ValueError(
+                "task=None has no score by which to choose a weight: pass scoring, for example "
+                "sklatent.metrics.gaussianity_scorer"
+            )
         params = {name: getattr(self, name) for name in SHARED}
         embedder = GaussianEmbedder(**params)
         data = embedder._check_rows(X, y, sample_weight, reset=True)
@@ -234,9 +243,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
 
         # Rows of weight zero do not exist: not for the splitter or the scores either.
         weight = data[2]
-        labels, groups = indexable(y, groups)
+        _, labels, groups = indexable(X, y, groups)
         if sample_weight is not None:
-            kept = np.flatnonzero(np.asarray(sample_weight) > 0)
+            kept = np.flatnonzero(_check_sample_weight(sample_weight, X) > 0)
             labels, groups = (
                 None if each is None else _safe_indexing(each, kept) for each in (labels, groups)
             )
@@ -263,10 +272,11 @@ class GaussianEmbedderCV(GaussianEmbedder):
         )
         callbacks = []
         if self.halving:
-            if scorer is not self.scorer_ and not isinstance(self.refit, str):
+            several = self.scorer_ is not scorer
+            if callable(self.refit) or (several and not isinstance(self.refit, str)):
                 raise ValueError(
-                    "halving=True needs one score to go by: with several, refit must be the name "
-                    f"of one, got {self.refit!r}"
+                    "halving=True needs one score to go by: refit must be a boolean or, with "
+                    f"several scores, the name of one, got {self.refit!r}"
                 )
             epochs = (self.max_iter // 9, self.max_iter // 3)
             callbacks.append(Drop(epochs, candidates.judge(score, refit_metric)))
@@ -276,14 +286,23 @@ class GaussianEmbedderCV(GaussianEmbedder):
         out = []
         for i, candidate in enumerate(fitted):
             began = time.perf_counter()
-            scores = candidates.scores[i] or score(candidate, candidates.pairs[i][1])
+            scores = candidates.scores[i]
+            if scores is None:
+                scores = score(candidate, candidates.pairs[i][1])
             elapsed = time.perf_counter() - began
             out.append({"test_scores": scores, "fit_time": fit_time, "score_time": elapsed})
         grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
         self.cv_results_ = search._format_results(grid, self.n_splits_, _without_gaps(out))
 
+        if self.halving:
+            survived = np.array([weight in candidates.racing for weight in self.reg_weights_])
+            self.cv_results_["survived"] = survived
         if self.refit or scorer is self.scorer_:
-            best = search._select_best_index(self.refit, refit_metric, self.cv_results_)
+            if self.halving:
+                ranks = self.cv_results_[f"rank_test_{refit_metric}"]
+                best = np.where(survived, ranks, len(ranks) + 1).argmin()
+            else:
+                best = search._select_best_index(self.refit, refit_metric, self.cv_results_)
             self.best_index_, self.reg_weight_ = int(best), float(self.reg_weights_[best])
             if not callable(self.refit):
                 self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
@@ -328,6 +347,8 @@ class _Candidates:
         Weight and fold of each candidate: fold by fold of each weight.
     scores : list
         Of each candidate that a judge found hopeless; None of the others.
+    racing : list of float
+        The weights that no judge found hopeless.
     """
 
     def __init__(
@@ -335,6 +356,7 @@ class _Candidates:
     ) -> None:
         self.pairs = list(product(reg_weights, range(len(trains))))
         self.scores: list[Any] = [None] * len(self.pairs)
+        self.racing = list(dict.fromkeys(reg_weights))
         self.embedders: list[Any] = [copy.copy(embedder) for _ in trains]
         self.data: list[Any] = [
             fold._check_rows(*(part if part is None else part[train] for part in data), reset=True)
@@ -359,7 +381,7 @@ class _Candidates:
             warnings.warn(
                 f"{reason} cannot be stacked: candidates are trained one at a time",
                 UserWarning,
-                stacklevel=6,
+                stacklevel=4,
             )
             return [self._fit_alone(*pair, max_iter) for pair in self.pairs]
         weights, folds = (torch.tensor(each) for each in zip(*self.pairs, strict=True))
@@ -377,7 +399,7 @@ class _Candidates:
         metric : str
             Name of the one that counts.
         """
-        racing = list(dict.fromkeys(weight for weight, _ in self.pairs))
+        racing = self.racing
 
         def hopeless(nets: list[Any]) -> list[int]:
             runners = [i for i, (weight, _) in enumerate(self.pairs) if weight in racing]
@@ -401,7 +423,7 @@ class _Candidates:
     def _why_not_stacked(self) -> str | None:
         embedder = self.embedders[0]
         for name in ("encoder", "decoder", "net_params"):
-            if getattr(embedder, name):
+            if getattr(embedder, name) not in (None, {}):
                 return f"{name}={getattr(embedder, name)!r}"
         if embedder.task_ is not None and type(embedder.task_) not in TASKS.values():
             return f"task={embedder.task!r}"
@@ -429,7 +451,7 @@ class _Candidates:
         embedder = copy.copy(self.embedders[fold])
         embedder.reg_weight = reg_weight
         net.set_objective(embedder._objective())
-        if isinstance(embedder.regularizer_, Adversarial):
+        if isinstance(embedder.regularizer_, Adversarial) and not hasattr(embedder, "critic_gap_"):
             watched = self.valid_rows[fold] or self.rows[fold]
             embedder.critic_gap_ = net.critic_gap(watched)
         x, _, weight = self.data[fold]
@@ -447,7 +469,7 @@ def _without_gaps(out: list[dict[str, Any]]) -> list[dict[str, Any]]:
             f"{len(out) - len(scores)} of {len(out)} fits failed: their training loss became "
             "infinite or not a number. They score nan.",
             FitFailedWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
     nan = dict.fromkeys(scores[0], np.nan) if isinstance(scores[0], dict) else np.nan
     filled = ((each, each["test_scores"]) for each in out)

@@ -298,6 +298,7 @@ def test_halving_drops_the_worse_two_thirds_twice():
     results = halved.cv_results_
     assert sorted(results["mean_test_epochs"]) == [2] * 6 + [6] * 2 + [18]
     assert results["mean_test_epochs"][halved.best_index_] == 18
+    assert results["survived"].tolist() == (results["mean_test_epochs"] == 18).tolist()
     # The one that went all the way is as if it had been alone.
     whole = GaussianEmbedderCV(4, scoring=scoring, **params).fit(X)
     best = halved.best_index_
@@ -312,3 +313,30 @@ def test_halving_needs_to_know_the_score_that_decides():
     )
     with pytest.raises(ValueError, match="halving=True needs one score"):
         search.fit(X)
+
+
+def test_halving_chooses_among_those_it_trained_to_the_end():
+    # A score that falls with training: what was dropped early scores more, and is not chosen.
+    search = GaussianEmbedderCV(
+        4, reg_weights=np.logspace(-3, 2, 4), scoring=fewer_epochs, halving=True, refit=False,
+        **{**EVEN, "max_iter": 18},
+    ).fit(X)  # fmt: skip
+    assert search.best_score_ == -18
+    assert search.cv_results_["mean_test_score"].max() == -2
+
+
+def fewer_epochs(embedder, X, y=None):
+    return -embedder.n_iter_
+
+
+def test_no_task_has_no_score_to_choose_by():
+    with pytest.raises(ValueError, match="gaussianity_scorer"):
+        GaussianEmbedderCV(2, task=None).fit(X)
+
+
+def test_rows_that_do_not_match():
+    weight = np.ones(len(X))
+    weight[0] = 0
+    for wrong in ({"y": LABELS[:10]}, {"groups": LABELS[:10]}):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            GaussianEmbedderCV(2, **SMALL).fit(X, sample_weight=weight, **wrong)

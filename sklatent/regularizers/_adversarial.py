@@ -28,12 +28,13 @@ class Adversarial(Regularizer):
       Wasserstein-2 distance over k, where the two are near each other (Peyre 2018);
 
     with the gradient penalty
-    :math:`P = \frac{\lambda}{2} (E|\nabla C(v)|^2 + E|\nabla C(u)|^2)`. It is zero for a critic at
-    chance, and with it encoder and critic settle (Mescheder et al. 2018). Without, and with the
-    penalty :math:`(|\nabla C| - 1)^2` of Gulrajani et al. (2017), they circle each other: there
-    "wgan-gp" made next to nothing of a ring in a thousand steps. What circling is left, a moving
-    average of encoder's and decoder's weights takes out, over about a hundred steps; it is what
-    early stopping judges and what `fit` returns.
+    :math:`P = \frac{\lambda}{2} (E|\nabla C(v)|^2 + E|\nabla C(u)|^2)`; for "gan" and "lsgan" at
+    the last of `n_critic` steps only, `n_critic` times (lazily, Karras et al. 2020). It is zero
+    for a critic at chance, and with it encoder and critic settle (Mescheder et al. 2018). Without,
+    and with the penalty :math:`(|\nabla C| - 1)^2` of Gulrajani et al. (2017), they circle each
+    other: there "wgan-gp" made next to nothing of a ring in a thousand steps. What circling is
+    left, a moving average of encoder's and decoder's weights takes out, over about a hundred
+    steps; it is what early stopping judges and what `fit` returns.
 
     The encoder's losses are shifted and scaled to zero where the critic is at chance; "lsgan" is
     one where the critic is certain. There is no closed form for the scale in between. With as many
