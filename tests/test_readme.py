@@ -23,8 +23,16 @@ def test_python_blocks_run(name):
         exec(compile(before + block.group(1), ROOT / name, "exec"), namespace)
 
 
-@pytest.mark.parametrize("name", ["README.md", *(p.name for p in (ROOT / "docs").glob("*.md"))])
+PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
+
+
+@pytest.mark.parametrize("name", ["README.md", *PAGES])
 def test_links_lead_somewhere(name):
-    path = ROOT / name if name == "README.md" else ROOT / "docs" / name
-    for link in re.findall(r"\]\(([^)#:]+)[^):]*\)", path.read_text(encoding="utf-8")):
-        assert (path.parent / link).exists(), link
+    page = ROOT / name
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", page.read_text(encoding="utf-8")):
+        target = page.parent / link if link else page
+        assert target.exists(), link
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            slugs = [re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles]
+            assert anchor in slugs, f"{link}#{anchor}"
