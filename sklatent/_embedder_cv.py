@@ -451,7 +451,7 @@ class _Candidates:
         embedder = copy.copy(self.embedders[fold])
         embedder.reg_weight = reg_weight
         net.set_objective(embedder._objective())
-        if isinstance(embedder.regularizer_, Adversarial) and not hasattr(embedder, "critic_gap_"):
+        if isinstance(embedder.regularizer_, Adversarial):
             watched = self.valid_rows[fold] or self.rows[fold]
             embedder.critic_gap_ = net.critic_gap(watched)
         x, _, weight = self.data[fold]

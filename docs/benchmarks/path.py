@@ -24,16 +24,16 @@ from sklatent import GaussianEmbedder, GaussianEmbedderCV
 METHODS = ("grid", "stack", "halving")
 
 
-def search(method, sizes, n_weights, max_iter):
+def search(method, sizes, n_weights, max_iter, jobs):
     """Search once; return seconds, peak memory in MB, the choice and the mean scores."""
-    torch.set_num_threads(2)
+    torch.set_num_threads(jobs)
     warnings.simplefilter("ignore")
     X = load_digits().data / 16
     params = {"hidden_layer_sizes": sizes, "max_iter": max_iter, "random_state": 0}
     reg_weights, cv = np.logspace(-3, 2, n_weights), KFold(5, shuffle=True, random_state=0)
     if method == "grid":
         embedder, grid = GaussianEmbedder(8, **params), {"reg_weight": reg_weights}
-        chosen = GridSearchCV(embedder, grid, cv=cv, refit=False, n_jobs=2)
+        chosen = GridSearchCV(embedder, grid, cv=cv, refit=False, n_jobs=jobs)
     else:
         chosen = GaussianEmbedderCV(
             8, reg_weights=reg_weights, cv=cv, refit=False, halving=method == "halving", **params
@@ -44,7 +44,7 @@ def search(method, sizes, n_weights, max_iter):
     get_reusable_executor().shutdown(wait=True)  # what the workers used is known when they end
     own, workers = map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     # Of the workers' memory the greatest is known; they are alike.
-    memory = own.ru_maxrss + (2 * workers.ru_maxrss if method == "grid" else 0)
+    memory = own.ru_maxrss + (jobs * workers.ru_maxrss if method == "grid" else 0)
     return {
         "seconds": seconds,
         "cpu": own.ru_utime + workers.ru_utime,
@@ -61,10 +61,12 @@ def main():
     parser.add_argument("--weights", type=int, default=10)
     parser.add_argument("--max-iter", type=int, default=200)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--jobs", type=int, default=2, help="the grid's processes, our threads")
     parser.add_argument("--once", choices=METHODS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.once:
-        print(json.dumps(search(args.once, tuple(args.sizes), args.weights, args.max_iter)))
+        sizes = tuple(args.sizes)
+        print(json.dumps(search(args.once, sizes, args.weights, args.max_iter, args.jobs)))
         return
     runs = {method: [] for method in METHODS}
     for _ in range(args.repeats):

@@ -14,7 +14,7 @@ GREY = "0.45"
 def check_matplotlib(caller: str) -> None:
     """Raise an ImportError that says what to install where matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401 (whether it can be imported is the question)
     except ImportError as error:
         raise ImportError(
             f"{caller} needs matplotlib: pip install 'sklatent[plots]', or matplotlib itself"
