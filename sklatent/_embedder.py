@@ -59,6 +59,10 @@ from .training import (
     isolated,
 )
 
+# glibc hands freed blocks back to the system, whose pages cost more than the arithmetic in them,
+# until a block of this size has been freed once; then it keeps them. Nothing is touched here.
+np.empty(2**25 - 2**16, dtype=np.uint8)
+
 FLOATS = (np.float64, np.float32)
 CHUNK = 8192  # rows embedded at a time: bounds the memory of the hidden layers
 RESERVOIR = 4096  # rows of a stream kept for the calibration

@@ -29,6 +29,9 @@ from .regularizers import Adversarial
 from .tasks import TASKS
 from .training import Drop, NonFiniteLossError, Stack
 
+#: Rows of a fold, at most, on which weights are compared while they train.
+RUNG_ROWS = 100
+
 SHARED = [
     name
     for name in inspect.signature(GaussianEmbedder).parameters
@@ -74,9 +77,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
     halving : bool, default=False
         Whether to stop hopeless weights early. After a ninth of ``max_iter`` epochs, and again
         after a third, only the better third of the weights goes on (successive halving, Jamieson
-        & Talwalkar 2016), by the score that decides. The scores of the others, in ``cv_results_``,
-        are those of their shorter training, and they cannot be chosen. Candidates that train one
-        at a time are not stopped.
+        & Talwalkar 2016), by the score that decides, on at most 100 rows of a fold. The scores of
+        the others, in ``cv_results_``, are those of their shorter training, and they cannot be
+        chosen. Candidates that train one at a time are not stopped.
 
     regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
             init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
@@ -256,10 +259,12 @@ class GaussianEmbedderCV(GaussianEmbedder):
         scorer, refit_metric = search._get_scorers()
         self.scorer_ = getattr(scorer, "_scorers", scorer)
 
-        def score(candidate, fold):
+        def score(candidate, fold, max_rows=None):
             if candidate is None:
                 return None
             test = splits[fold][1]
+            if max_rows is not None:
+                test = test[:: -(-len(test) // max_rows)]
             known = [data[0][test]]
             if labels is not None:
                 known.append(_safe_indexing(labels, test))
@@ -395,7 +400,8 @@ class _Candidates:
         Parameters
         ----------
         score : callable
-            ``score(candidate, fold)`` returns a candidate's scores: a number, or numbers by name.
+            ``score(candidate, fold, max_rows)`` returns a candidate's scores: a number, or numbers
+            by name.
         metric : str
             Name of the one that counts.
         """
@@ -405,7 +411,7 @@ class _Candidates:
             runners = [i for i, (weight, _) in enumerate(self.pairs) if weight in racing]
             # What does not race is not worth finishing.
             fitted = self._finished([net if i in runners else None for i, net in enumerate(nets)])
-            scores = {i: score(fitted[i], self.pairs[i][1]) for i in runners}
+            scores = {i: score(fitted[i], self.pairs[i][1], RUNG_ROWS) for i in runners}
             means = []
             for weight in racing:
                 mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
