@@ -238,7 +238,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
             )
         params = {name: getattr(self, name) for name in SHARED}
         embedder = GaussianEmbedder(**params)
-        data = embedder._check_rows(X, y, sample_weight, reset=True)
+        data = self._check_rows(X, y, sample_weight, reset=True)
         if not isinstance(self.n_components, Integral):
             random_state = check_random_state(self.random_state)
             start = PCAStart.fit(data[0], data[2], self.n_components, random_state)

@@ -24,12 +24,12 @@ from sklatent import GaussianEmbedder, GaussianEmbedderCV
 METHODS = ("grid", "stack", "halving")
 
 
-def search(method, sizes, n_weights, max_iter, jobs):
+def search(method, n_weights, jobs, **params):
     """Search once; return seconds, peak memory in MB, the choice and the mean scores."""
     torch.set_num_threads(jobs)
     warnings.simplefilter("ignore")
     X = load_digits().data / 16
-    params = {"hidden_layer_sizes": sizes, "max_iter": max_iter, "random_state": 0}
+    params["random_state"] = 0
     reg_weights, cv = np.logspace(-3, 2, n_weights), KFold(5, shuffle=True, random_state=0)
     if method == "grid":
         embedder, grid = GaussianEmbedder(8, **params), {"reg_weight": reg_weights}
@@ -60,13 +60,15 @@ def main():
     parser.add_argument("--sizes", nargs="*", type=int, default=[256, 256])
     parser.add_argument("--weights", type=int, default=10)
     parser.add_argument("--max-iter", type=int, default=200)
+    parser.add_argument("--batch-size", type=int, default="auto")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="the grid's processes, our threads")
     parser.add_argument("--once", choices=METHODS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.once:
-        sizes = tuple(args.sizes)
-        print(json.dumps(search(args.once, sizes, args.weights, args.max_iter, args.jobs)))
+        params = {"hidden_layer_sizes": tuple(args.sizes), "max_iter": args.max_iter}
+        params["batch_size"] = args.batch_size
+        print(json.dumps(search(args.once, args.weights, args.jobs, **params)))
         return
     runs = {method: [] for method in METHODS}
     for _ in range(args.repeats):

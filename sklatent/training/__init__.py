@@ -3,7 +3,8 @@
 from .batches import Rows
 from .build import Architecture, build_critic
 from .callbacks import NonFiniteLossError, Patience
-from .net import EmbedderNet, Objective
+from .net import EmbedderNet
+from .objective import Objective
 from .randomness import isolated
 from .stack import Drop, Stack
 

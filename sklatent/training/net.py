@@ -1,4 +1,4 @@
-"""The skorch net that trains an embedding, and the objective it minimises."""
+"""The skorch net that trains an embedding."""
 
 import copy
 import math
@@ -14,98 +14,14 @@ from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..networks import Autoencoder, Decoder, Embedding, linear
-from ..regularizers import Adversarial, Regularizer
-from ..tasks import Task
+from ..networks import Autoencoder, Decoder, Embedding
+from ..regularizers import Adversarial
 from .batches import Batches, Rows, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
+from .objective import Objective
 
 #: Against a critic, what is left of the weights' moving average after a step.
 AVERAGE_DECAY = 0.99
-
-
-class Objective(nn.Module):
-    r"""The criterion: task loss + reg_weight * regularizer.
-
-    Parameters
-    ----------
-    task : Task or None
-    regularizer : Regularizer or None
-    reg_weight : float or Tensor of shape (...)
-        One for all models, or one for each.
-    mean, scale : ndarray of shape (p,), float
-        Units of X: x = mean + scale * x~.
-    target_mean, target_factor : ndarray of shapes (k,), (k, k)
-        The target: z = target_mean + target_factor u.
-    """
-
-    mean: Tensor
-    target_mean: Tensor
-    target_factor: Tensor
-
-    def __init__(
-        self,
-        task: Task | None,
-        regularizer: Regularizer | None,
-        reg_weight: float | Tensor,
-        mean: NDArray,
-        scale: float,
-        target_mean: NDArray,
-        target_factor: NDArray,
-    ) -> None:
-        super().__init__()
-        self.task = task
-        self.regularizer = regularizer
-        self.reg_weight = reg_weight
-        self.scale = scale
-        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))
-        self.register_buffer("target_factor", torch.tensor(target_factor, dtype=torch.float32))
-
-    def forward(
-        self,
-        x: Tensor,
-        embedding: Embedding,
-        output: Tensor | None,
-        y: Tensor | None,
-        n_rows: float = math.inf,
-        generator: torch.Generator | None = None,
-        opinion: Tensor | None = None,
-    ) -> Tensor:
-        """Return loss, task loss and regularizer of a batch, stacked: shape (3, ...).
-
-        A critic's opinion, where there is one, stands in the regularizer's place.
-        """
-        penalty = task_loss = embedding.mean.new_zeros(embedding.mean.shape[:-2])
-        if self.task is not None:
-            losses = self.task_losses(x, embedding.sample, output, y)
-            _check_loss("task", losses, embedding.mean.shape[:-1])
-            task_loss = losses.mean(dim=-1)
-        if opinion is not None:
-            penalty = opinion
-        elif self.regularizer is not None:
-            nats = 1.0 if self.task is None else self.task.nats_
-            penalty = self.regularizer.penalty(embedding, nats, n_rows=n_rows, generator=generator)
-            _check_loss("regularizer", penalty, embedding.mean.shape[:-2])
-        return torch.stack([task_loss + self.reg_weight * penalty, task_loss, penalty])
-
-    def task_losses(self, x: Tensor, u: Tensor, output: Tensor | None, y: Tensor | None) -> Tensor:
-        """Return the task's loss of each sample, of shape (..., n)."""
-        assert self.task is not None
-        if self.task.standardized:
-            return self.task.loss(x, u, output, y)
-        z = self.target_mean + linear(u, self.target_factor)
-        return self.task.loss(self.mean + self.scale * x, z, output, y)
-
-
-def _check_loss(name: str, value: Any, shape: torch.Size) -> None:
-    if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
-        return
-    got = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
-    raise ValueError(
-        f"{name} must return a tensor of floats of shape {tuple(shape)}"
-        f"{', one loss for each sample' if name == 'task' else ''}, got {got!r}"
-    )
 
 
 class EmbedderNet(NeuralNet):
