@@ -64,10 +64,10 @@ class GaussianEmbedderCV(GaussianEmbedder):
         classification), a splitter, or an iterable of pairs of train and test indices.
 
     scoring : str, callable, list, tuple or dict, default=None
-        As in `GridSearchCV`, but that a callable returns a number; several scores have names in a
-        dict. None is `GaussianEmbedder.score`, weighted where `fit` is given weights. It is not
-        there for ``task=None``; for a task of your own it takes no account of the regularizer,
-        and a scorer is better. R^2 of a reconstruction is `metrics.reconstruction_scorer`.
+        As in `GridSearchCV`. None is `GaussianEmbedder.score`, weighted where `fit` is given
+        weights. It is not there for ``task=None``; for a task of your own it takes no account of
+        the regularizer, and a scorer is better. R^2 of a reconstruction is
+        `metrics.reconstruction_scorer`.
 
     refit : bool, str or callable, default=True
         Whether to fit an embedder with the best weight to all rows. With several scores, the
@@ -256,8 +256,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
         splits = list(splitter.split(data[0], labels, groups))
         self.n_splits_ = len(splits)
         search = GridSearchCV(embedder, {}, scoring=self.scoring, refit=self.refit)
-        scorer, refit_metric = search._get_scorers()
+        scorer, _ = search._get_scorers()
         self.scorer_ = getattr(scorer, "_scorers", scorer)
+        self._check_halving(several=self.scorer_ is not scorer)
 
         def score(candidate, fold, max_rows=None):
             if candidate is None:
@@ -270,21 +271,19 @@ class GaussianEmbedderCV(GaussianEmbedder):
                 known.append(_safe_indexing(labels, test))
             weighted = self.scoring is None and weight is not None
             routed = {"sample_weight": weight[test]} if weighted else {}
-            return scorer(candidate, *known, **routed)
+            scores = scorer(candidate, *known, **routed)
+            if isinstance(scores, dict):
+                search._check_refit_for_multimetric(scores)
+                self._check_halving(several=True)
+            return scores
 
         candidates = _Candidates(
             embedder, data, [train for train, _ in splits], self.reg_weights_.tolist()
         )
         callbacks = []
         if self.halving:
-            several = self.scorer_ is not scorer
-            if callable(self.refit) or (several and not isinstance(self.refit, str)):
-                raise ValueError(
-                    "halving=True needs one score to go by: refit must be a boolean or, with "
-                    f"several scores, the name of one, got {self.refit!r}"
-                )
             epochs = (self.max_iter // 9, self.max_iter // 3)
-            callbacks.append(Drop(epochs, candidates.judge(score, refit_metric)))
+            callbacks.append(Drop(epochs, candidates.judge(score, self.refit)))
         began = time.perf_counter()
         fitted = candidates.fit(self.max_iter, callbacks)
         fit_time = (time.perf_counter() - began) / len(fitted)
@@ -296,13 +295,16 @@ class GaussianEmbedderCV(GaussianEmbedder):
                 scores = score(candidate, candidates.pairs[i][1])
             elapsed = time.perf_counter() - began
             out.append({"test_scores": scores, "fit_time": fit_time, "score_time": elapsed})
+        out = _without_gaps(out)
         grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
-        self.cv_results_ = search._format_results(grid, self.n_splits_, _without_gaps(out))
+        self.cv_results_ = search._format_results(grid, self.n_splits_, out)
 
+        several = isinstance(out[0]["test_scores"], dict)
+        refit_metric = self.refit if several else "score"
         if self.halving:
             survived = np.array([weight in candidates.racing for weight in self.reg_weights_])
             self.cv_results_["survived"] = survived
-        if self.refit or scorer is self.scorer_:
+        if self.refit or not several:
             if self.halving:
                 ranks = self.cv_results_[f"rank_test_{refit_metric}"]
                 best = np.where(survived, ranks, len(ranks) + 1).argmin()
@@ -317,6 +319,14 @@ class GaussianEmbedderCV(GaussianEmbedder):
             for name in set(vars(self.best_embedder_)) - {*params, "reg_weight", "warm_start"}:
                 setattr(self, name, getattr(self.best_embedder_, name))
         return self
+
+    def _check_halving(self, *, several):
+        named = isinstance(self.refit, str) if several else not callable(self.refit)
+        if self.halving and not named:
+            raise ValueError(
+                "halving=True needs one score to go by: refit must be a boolean or, with several "
+                f"scores, the name of one, got {self.refit!r}"
+            )
 
     def _check_reg_weights(self):
         weights = check_array(
@@ -394,7 +404,7 @@ class _Candidates:
         stack = Stack(self.nets, folds, weights, callbacks).initialize()
         return self._finished(stack.train_apart(list(self.rows), valid_rows, max_iter))
 
-    def judge(self, score: Callable, metric: str) -> Callable[[list[Any]], list[int]]:
+    def judge(self, score: Callable, refit: bool | str) -> Callable[[list[Any]], list[int]]:
         """Return a judge that lets the better third of the weights go on.
 
         Parameters
@@ -402,8 +412,8 @@ class _Candidates:
         score : callable
             ``score(candidate, fold, max_rows)`` returns a candidate's scores: a number, or numbers
             by name.
-        metric : str
-            Name of the one that counts.
+        refit : bool or str
+            Name of the one that counts, where they have names.
         """
         racing = self.racing
 
@@ -415,7 +425,7 @@ class _Candidates:
             means = []
             for weight in racing:
                 mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
-                mine = [each[metric] if isinstance(each, dict) else each for each in mine]
+                mine = [each[refit] if isinstance(each, dict) else each for each in mine]
                 means.append(np.mean([np.nan if each is None else each for each in mine]))
             best = np.argsort(-np.nan_to_num(means, nan=-np.inf))[: math.ceil(len(racing) / 3)]
             racing[:] = [racing[i] for i in best]

@@ -291,6 +291,28 @@ def test_the_same_random_state_is_the_same_search():
     assert torch.equal(state, torch.get_rng_state())
 
 
+def r2_and_epochs(embedder, X, y=None):
+    return {"r2": reconstruction_scorer(embedder, X), "epochs": embedder.n_iter_}
+
+
+@pytest.mark.parametrize("halving", [False, True])
+def test_a_function_may_return_several_scores(halving):
+    params = {**EVEN, "reg_weights": [0.1, 1, 10], "max_iter": 9, "halving": halving}
+    one = GaussianEmbedderCV(4, scoring=r2_and_epochs, refit="r2", **params).fit(X)
+    scoring = {"r2": reconstruction_scorer, "epochs": n_iter}
+    two = GaussianEmbedderCV(4, scoring=scoring, refit="r2", **params).fit(X)
+    for name in ("mean_test_r2", "mean_test_epochs", "rank_test_r2"):
+        np.testing.assert_array_equal(one.cv_results_[name], two.cv_results_[name])
+    assert one.reg_weight_ == two.reg_weight_
+    assert one.best_score_ == two.best_score_
+
+
+def test_several_scores_need_the_name_of_the_one_that_decides():
+    search = GaussianEmbedderCV(4, scoring=r2_and_epochs, cv=2, max_iter=1, **SMALL)
+    with pytest.raises(ValueError, match="refit must be set to a scorer key"):
+        search.fit(X)
+
+
 def test_halving_drops_the_worse_two_thirds_twice():
     params = {**EVEN, "reg_weights": np.logspace(-3, 2, 9), "max_iter": 18, "refit": "r2"}
     scoring = {"r2": reconstruction_scorer, "epochs": n_iter}
@@ -311,6 +333,9 @@ def test_halving_needs_to_know_the_score_that_decides():
     search = GaussianEmbedderCV(
         4, scoring=SCORES, refit=most_gaussian_within("r2"), halving=True, **SMALL
     )
+    with pytest.raises(ValueError, match="halving=True needs one score"):
+        search.fit(X)
+    search.set_params(scoring=r2_and_epochs, refit=False, cv=2, max_iter=9)
     with pytest.raises(ValueError, match="halving=True needs one score"):
         search.fit(X)
 
