@@ -2,13 +2,14 @@
 
 Share of samples that each test rejects at the level 0.05. All but the last two distributions have
 the mean and covariance of the Gaussian that they are tested against. "given" is the simple null,
-"any" the composite one. See README.md.
+"any" the composite one. With --levels, whether p-values are uniform where rows are from the
+Gaussian. See README.md.
 """
 
 import argparse
 
 import numpy as np
-from scipy.stats import ortho_group
+from scipy.stats import kstest, ortho_group
 
 from sklatent.metrics import (
     energy_test,
@@ -102,13 +103,38 @@ def rejections(shape, n, k, repeats):
     return counts / repeats
 
 
+def levels(n, k, repeats):
+    """Yield test, null, the shares of p-values up to 0.05 and 0.01, and how uniform they are.
+
+    The samples are the same for all tests; where a null distribution is simulated, it is another
+    one for every 200 samples.
+    """
+    samples = [np.random.default_rng([n, k, i]).standard_normal((n, k)) for i in range(repeats)]
+    for null in ("simple", "composite"):
+        for name, test in TESTS.items():
+            p = np.array(
+                [test(u, null=null, random_state=i // 200).pvalue for i, u in enumerate(samples)]
+            )
+            yield name, null, np.mean(p <= 0.05), np.mean(p <= 0.01), kstest(p, "uniform").pvalue
+
+
 def main():
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--components", type=int, nargs="+", default=[2, 8, 20])
     parser.add_argument("--rows", type=int, nargs="+", default=[50, 500])
+    parser.add_argument("--levels", action="store_true")
     args = parser.parse_args()
+    if args.levels:
+        print("| k, n | test | null | p <= 0.05 | p <= 0.01 | Kolmogorov-Smirnov p |")
+        print("| --- | --- | --- | ---: | ---: | ---: |", flush=True)
+        for k in args.components:
+            for n in args.rows:
+                for name, null, *shares, uniform in levels(n, k, args.repeats):
+                    cells = [f"{share:.3f}" for share in (*shares, uniform)]
+                    print(f"| {k}, {n} | {name} | {null} | {' | '.join(cells)} |", flush=True)
+        return
 
     heading = [*(f"{t}, given" for t in TESTS), *(f"{t}, any" for t in TESTS), "worst direction"]
     print(f"| k, n | shape | {' | '.join(heading)} |")
