@@ -17,10 +17,10 @@ from sklearn.base import _fit_context, is_classifier
 from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GridSearchCV, check_cv
-from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable
+from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable, resample
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight
+from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from ._embedder import GaussianEmbedder
 from ._params import is_ours
@@ -112,10 +112,11 @@ class GaussianEmbedderCV(GaussianEmbedder):
     Notes
     -----
     Candidates on the same fold start with the same weights and see the same batches, as those
-    of a grid search do that share an integer `random_state`. All folds set aside as many rows
-    for early stopping as the smallest. With an elementwise optimizer as Adam, and
-    without draws (of directions, or of a stochastic encoder), they are the grid search's up to
-    rounding where folds are equally large and a whole number of batches.
+    of a grid search do that share an integer `random_state`. Without draws (of directions, or of
+    a stochastic encoder), they are the grid search's up to rounding where folds are equally large
+    and a whole number of batches. Else an epoch is one of the largest fold: what does not fill a
+    step is left out at random, and smaller folds begin their rows anew, so that they are trained
+    for more of their own epochs than a grid search would.
 
     Examples
     --------
@@ -244,16 +245,17 @@ class GaussianEmbedderCV(GaussianEmbedder):
             start = PCAStart.fit(data[0], data[2], self.n_components, random_state)
             embedder.n_components = params["n_components"] = len(start.components)
 
-        # Rows of weight zero do not exist: not for the splitter or the scores either.
-        weight = data[2]
-        _, labels, groups = indexable(X, y, groups)
+        X, y, groups = indexable(X, y, groups)
+        every = kept = np.arange(_num_samples(X))
+        weight: Any = None
         if sample_weight is not None:
-            kept = np.flatnonzero(_check_sample_weight(sample_weight, X) > 0)
-            labels, groups = (
-                None if each is None else _safe_indexing(each, kept) for each in (labels, groups)
-            )
-        splitter = check_cv(self.cv, labels, classifier=is_classifier(embedder))
-        splits = list(splitter.split(data[0], labels, groups))
+            weight = _check_sample_weight(sample_weight, X)
+            kept = np.flatnonzero(weight > 0)
+        splitter = check_cv(self.cv, y, classifier=is_classifier(embedder))
+        splits = [
+            tuple(part[np.isin(part, kept)] for part in (every[train], every[test]))
+            for train, test in splitter.split(X, y, groups)
+        ]
         self.n_splits_ = len(splits)
         search = GridSearchCV(embedder, {}, scoring=self.scoring, refit=self.refit)
         scorer, _ = search._get_scorers()
@@ -264,11 +266,12 @@ class GaussianEmbedderCV(GaussianEmbedder):
             if candidate is None:
                 return None
             test = splits[fold][1]
-            if max_rows is not None:
-                test = test[:: -(-len(test) // max_rows)]
-            known = [data[0][test]]
-            if labels is not None:
-                known.append(_safe_indexing(labels, test))
+            if max_rows is not None and len(test) > max_rows:
+                classes = _safe_indexing(y, test) if is_classifier(embedder) else None
+                test = resample(
+                    test, replace=False, n_samples=max_rows, random_state=0, stratify=classes
+                )
+            known = [_safe_indexing(part, test) for part in (X, y) if part is not None]
             weighted = self.scoring is None and weight is not None
             routed = {"sample_weight": weight[test]} if weighted else {}
             scores = scorer(candidate, *known, **routed)
@@ -278,7 +281,11 @@ class GaussianEmbedderCV(GaussianEmbedder):
             return scores
 
         candidates = _Candidates(
-            embedder, data, [train for train, _ in splits], self.reg_weights_.tolist()
+            embedder,
+            (X, y, weight),
+            [train for train, _ in splits],
+            self.reg_weights_.tolist(),
+            np.unique(data[1]) if is_classifier(embedder) else None,
         )
         callbacks = []
         if self.halving:
@@ -351,10 +358,12 @@ class _Candidates:
     embedder : GaussianEmbedder
         Its ``n_components`` are a number.
     data : tuple
-        All rows, their labels or None and weights or None, validated.
+        All rows, their labels or None and weights or None.
     trains : list of ndarray
         Indices of each fold's training rows.
     reg_weights : list of float
+    classes : ndarray or None
+        All classes, for a classification.
 
     Attributes
     ----------
@@ -367,25 +376,33 @@ class _Candidates:
     """
 
     def __init__(
-        self, embedder: GaussianEmbedder, data: Any, trains: list[Any], reg_weights: list[float]
+        self,
+        embedder: GaussianEmbedder,
+        data: tuple[Any, Any, Any],
+        trains: list[Any],
+        reg_weights: list[float],
+        classes: Any,
     ) -> None:
         self.pairs = list(product(reg_weights, range(len(trains))))
         self.scores: list[Any] = [None] * len(self.pairs)
         self.racing = list(dict.fromkeys(reg_weights))
         self.embedders: list[Any] = [copy.copy(embedder) for _ in trains]
         self.data: list[Any] = [
-            fold._check_rows(*(part if part is None else part[train] for part in data), reset=True)
+            fold._check_rows(
+                *(None if part is None else _safe_indexing(part, train) for part in data),
+                reset=True,
+            )
             for fold, train in zip(self.embedders, trains, strict=True)
         ]
-        classes = np.unique(data[1]) if is_classifier(embedder) else None
         folds = list(zip(self.embedders, self.data, strict=True))
         self.nets = [fold._initialize(*each, classes) for fold, each in folds]
-        # A stack watches equally many rows of each fold.
-        n_valid = min(fold._n_valid(len(each[0])) for fold, each in folds)
+        n_valid = [fold._n_valid(len(each[0])) for fold, each in folds]
+        if max(n_valid) - min(n_valid) <= 1:  # a stack is faster with equally many
+            n_valid = [min(n_valid)] * len(folds)
         self.rows, self.valid_rows, self.valid = zip(
             *(
-                fold._prepare(net, *each, n_valid)
-                for net, (fold, each) in zip(self.nets, folds, strict=True)
+                fold._prepare(net, *each, n)
+                for net, (fold, each), n in zip(self.nets, folds, n_valid, strict=True)
             ),
             strict=True,
         )
@@ -400,9 +417,15 @@ class _Candidates:
             )
             return [self._fit_alone(*pair, max_iter) for pair in self.pairs]
         weights, folds = (torch.tensor(each) for each in zip(*self.pairs, strict=True))
-        valid_rows = None if self.valid[0] is None else list(self.valid_rows)
+        rows, watched = list(self.rows), None
+        if any(valid is not None for valid in self.valid_rows):
+            # A fold with too few rows to set some aside watches those that it trains on.
+            watched = [
+                valid or net.resample(train)
+                for net, valid, train in zip(self.nets, self.valid_rows, rows, strict=True)
+            ]
         stack = Stack(self.nets, folds, weights, callbacks).initialize()
-        return self._finished(stack.train_apart(list(self.rows), valid_rows, max_iter))
+        return self._finished(stack.train_apart(rows, watched, max_iter))
 
     def judge(self, score: Callable, refit: bool | str) -> Callable[[list[Any]], list[int]]:
         """Return a judge that lets the better third of the weights go on.
@@ -427,6 +450,8 @@ class _Candidates:
                 mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
                 mine = [each[refit] if isinstance(each, dict) else each for each in mine]
                 means.append(np.mean([np.nan if each is None else each for each in mine]))
+            if np.isnan(means).all():
+                return []
             best = np.argsort(-np.nan_to_num(means, nan=-np.inf))[: math.ceil(len(racing) / 3)]
             racing[:] = [racing[i] for i in best]
             dropped = [i for i in runners if self.pairs[i][0] not in racing]

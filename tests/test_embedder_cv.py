@@ -9,7 +9,13 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.exceptions import FitFailedWarning
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, StratifiedKFold
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    LeaveOneGroupOut,
+    StratifiedKFold,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -26,7 +32,7 @@ SCORES = {"r2": reconstruction_scorer, "gaussianity": gaussianity_scorer}
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Stochastic Optimizer"),
-    pytest.mark.filterwarnings("ignore:effective sample size"),
+    pytest.mark.filterwarnings("ignore:The log-likelihood of"),
     pytest.mark.filterwarnings("ignore:posterior collapse"),
 ]
 
@@ -167,6 +173,47 @@ def test_folds_of_unequal_size(regularizer):
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
 
 
+@pytest.mark.parametrize("groups", [(400, 50), (441, 9)])
+def test_folds_of_unequal_size_are_watched_as_if_alone(groups):
+    # The criterion before training, on the rows set aside; nine rows are too few to set some aside.
+    def start(embedder, X, y=None):
+        return embedder.validation_scores_[0] if embedder.validation_scores_ else 0.0
+
+    cv = list(LeaveOneGroupOut().split(X, groups=np.repeat([0, 1], groups)))
+    params = {**SMALL, "max_iter": 1, "task": "classification"}
+    grid = GridSearchCV(
+        GaussianEmbedder(4, **params), {"reg_weight": [1, 10]}, cv=cv, scoring=start, refit=False
+    ).fit(X, LABELS)
+    search = GaussianEmbedderCV(
+        4, reg_weights=[1, 10], cv=cv, scoring=start, refit=False, **params
+    ).fit(X, LABELS)
+    for fold, n in enumerate(groups[::-1]):
+        expected = grid.cv_results_[f"split{fold}_test_score"]
+        assert (expected == 0).all() == (n < 10)
+        if n >= 10:
+            np.testing.assert_allclose(
+                search.cv_results_[f"split{fold}_test_score"], expected, rtol=1e-5
+            )
+
+
+def test_scorers_and_splitters_are_given_what_fit_is():
+    frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(64)])
+
+    class Splitter(KFold):
+        def split(self, X, y=None, groups=None):
+            assert X is frame
+            return super().split(X, y)
+
+    def scorer(embedder, X, y=None):
+        assert (embedder.feature_names_in_ == X.columns).all()
+        return reconstruction_scorer(embedder, X)
+
+    params = {**SMALL, "reg_weights": [1], "max_iter": 1}
+    search = GaussianEmbedderCV(4, cv=Splitter(2), scoring=scorer, **params).fit(frame)
+    plain = GaussianEmbedderCV(4, cv=2, scoring=reconstruction_scorer, **params).fit(X)
+    assert search.best_score_ == plain.best_score_
+
+
 def test_groups_and_labels_reach_the_splitter():
     class Splitter(StratifiedKFold):
         def split(self, X, y=None, groups=None):
@@ -181,13 +228,19 @@ def test_groups_and_labels_reach_the_splitter():
 
 def test_rows_of_weight_zero_do_not_exist():
     weight = np.random.default_rng(0).integers(0, 3, len(X)).astype(float)
-    params = {**SMALL, "reg_weights": [0.1, 1], "cv": 2, "max_iter": 2}
-    some = GaussianEmbedderCV(4, **params).fit(X, sample_weight=weight)
-    kept = GaussianEmbedderCV(4, **params).fit(X[weight > 0], sample_weight=weight[weight > 0])
+    kept = np.flatnonzero(weight)
+    params = {**SMALL, "reg_weights": [0.1, 1], "max_iter": 2}
+    # The splits are of the rows as they are given, those of weight zero among them.
+    halves = np.array_split(np.arange(len(X)), 2)
+    some = GaussianEmbedderCV(4, cv=[halves, halves[::-1]], **params)
+    some.fit(X, sample_weight=weight)
+    halves = [np.searchsorted(kept, np.intersect1d(half, kept)) for half in halves]
+    none = GaussianEmbedderCV(4, cv=[halves, halves[::-1]], **params)
+    none.fit(X[kept], sample_weight=weight[kept])
     np.testing.assert_array_equal(
-        some.cv_results_["mean_test_score"], kept.cv_results_["mean_test_score"]
+        some.cv_results_["mean_test_score"], none.cv_results_["mean_test_score"]
     )
-    np.testing.assert_array_equal(some.transform(X), kept.transform(X))
+    np.testing.assert_array_equal(some.transform(X), none.transform(X))
 
 
 def test_scores_are_weighted_as_the_fit_is():
@@ -348,6 +401,26 @@ def test_halving_chooses_among_those_it_trained_to_the_end():
     ).fit(X)  # fmt: skip
     assert search.best_score_ == -18
     assert search.cv_results_["mean_test_score"].max() == -2
+
+
+def test_halving_compares_weights_on_all_classes():
+    # In every other row, one of two classes: a regular choice of rows could miss one.
+    y = np.arange(len(X)) % 2
+    params = {**SMALL, "task": "classification", "reg_weights": [0.1, 1, 10, 100], "max_iter": 9}
+    search = GaussianEmbedderCV(4, cv=2, scoring="roc_auc", halving=True, refit=False, **params)
+    assert np.isfinite(search.fit(X, y).cv_results_["mean_test_score"]).all()
+
+
+def test_halving_drops_nobody_by_scores_that_are_not_numbers():
+    def at_the_end(embedder, X, y=None):
+        return embedder.reg_weight if embedder.n_iter_ == 9 else np.nan
+
+    search = GaussianEmbedderCV(
+        4, reg_weights=[0.1, 1, 10], cv=2, scoring=at_the_end, halving=True, refit=False,
+        **SMALL, max_iter=9,
+    ).fit(X)  # fmt: skip
+    assert search.cv_results_["survived"].all()
+    assert search.reg_weight_ == 10
 
 
 def fewer_epochs(embedder, X, y=None):

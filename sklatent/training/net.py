@@ -219,8 +219,11 @@ class EmbedderNet(NeuralNet):
         return {"loss": loss, "losses": losses.detach()}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        return self.validation_on(Rows(*batch))
+
+    def validation_on(self, rows: Any) -> dict[str, Any]:
         with self._averaged():
-            losses = self.losses_on(Rows(*batch))
+            losses = self.losses_on(rows)
         self.history.record("criterion", losses[0].tolist())
         return {"loss": losses[0].sum(), "losses": losses}
 

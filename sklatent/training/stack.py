@@ -30,19 +30,19 @@ class FoldBatches:
     ----------
     folds : list of Rows
     batch_size : int
-    generators : list of torch.Generator or None
-        Sources of each fold's order; None keeps the rows in order.
+    generators : list of torch.Generator
+        Sources of each fold's order.
     """
 
     def __init__(
-        self, folds: list[Rows], batch_size: int, generators: list[torch.Generator] | None = None
+        self, folds: list[Rows], batch_size: int, generators: list[torch.Generator]
     ) -> None:
         largest = max(len(rows) for rows in folds)
         self.n_steps = max(1, largest // batch_size)
         self.n_rows = largest // self.n_steps
-        sources: list[Any] = generators or [None] * len(folds)
-        self.rounds: list[Batches] = [
-            Batches(rows, self.n_rows, source) for rows, source in zip(folds, sources, strict=True)
+        self.rounds = [
+            Batches(rows, self.n_rows, source)
+            for rows, source in zip(folds, generators, strict=True)
         ]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
@@ -127,7 +127,7 @@ class Stack(EmbedderNet):
         if training:
             generators = [net.generator_ for net in self.nets]
             return FoldBatches(dataset, self.batch_size, generators)
-        return FoldBatches(dataset, len(dataset[0]))
+        return [(dataset[0].x, dataset)]  # skorch counts the rows of a batch's first part
 
     # Steps
 
@@ -135,13 +135,21 @@ class Stack(EmbedderNet):
         return super().train_step(self._of_models(*batch), **fit_params)
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        return super().validation_step(self._of_models(*batch), **fit_params)
+        return self.validation_on(batch[1])
 
     def losses_on(self, rows: Rows | list[Rows]) -> Tensor:
         """Return criterion, task loss and regularizer of each model: shape (3, models)."""
-        if isinstance(rows, list):
-            rows = Rows(*self._of_models(*_stack_rows([(fold.x, fold.y) for fold in rows])))
-        return super().losses_on(rows)
+        losses_on = super().losses_on
+        if not isinstance(rows, list):
+            return losses_on(rows)
+        if len({len(fold) for fold in rows}) == 1:
+            stacked = _stack_rows([(fold.x, fold.y) for fold in rows])
+            return losses_on(Rows(*self._of_models(*stacked)))
+        # All models see the rows of each fold: there are few, and folds are seldom so unequal.
+        losses = torch.stack(
+            [losses_on(Rows(*_stack_rows([(fold.x, fold.y)] * len(self.fold_)))) for fold in rows]
+        )
+        return losses[self.fold_, :, torch.arange(len(self.fold_))].T
 
     def _of_models(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor | None]:
         return x[self.fold_], None if y is None else y[self.fold_]
@@ -156,8 +164,7 @@ class Stack(EmbedderNet):
         Parameters
         ----------
         rows, valid : list of Rows
-            To train on, and to watch the criterion on: one per fold. Those of ``valid`` are
-            equally many.
+            To train on, and to watch the criterion on: one per fold.
         epochs : int
         """
         n_rows = torch.tensor([float(len(fold)) for fold in rows], device=self.device)
@@ -207,7 +214,6 @@ class Stack(EmbedderNet):
                 net.history.record(name, value)
         scores = [-epoch["criterion"] for epoch in self.curves_[model] if "criterion" in epoch]
         net.patience.scores_ = [start[model] for start in self.patience.scores_[:1]] + scores
-        net.patience.wait_ = self.patience.wait_[i]
         return net
 
     def _keep(self, kept: Tensor) -> None:

@@ -45,12 +45,6 @@ def test_a_small_fold_goes_round_again():
     assert set(counts.tolist()) == {2, 3}
 
 
-def test_without_a_generator_rows_keep_their_order():
-    ((x, y),) = FoldBatches(folds(7, 7), 7)
-    assert x[1, :, 1].tolist() == list(range(7))
-    assert y is None
-
-
 def test_labels_and_weights_stay_with_their_rows():
     x, weight = torch.arange(10.0)[:, None], torch.tensor([0.5] * 5 + [1.5] * 5)
     rows = Rows(x, x[:, 0].long(), weight)
