@@ -18,6 +18,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV
 from sklatent.metrics import gaussianity_scorer, most_gaussian_within, reconstruction_scorer
@@ -241,6 +242,13 @@ def test_rows_of_weight_zero_do_not_exist():
         some.cv_results_["mean_test_score"], none.cv_results_["mean_test_score"]
     )
     np.testing.assert_array_equal(some.transform(X), none.transform(X))
+
+
+def test_scikit_learns_check_of_weights_fails_by_chance_alone():
+    # Expected to fail (test_common.py), but by numbers: the rows drawn are others.
+    search = GaussianEmbedderCV(reg_weights=(0.01, 1.0), max_iter=2, **SMALL)
+    with pytest.raises(AssertionError, match="not equivalent"):
+        check_sample_weight_equivalence_on_dense_data("GaussianEmbedderCV", search)
 
 
 def test_scores_are_weighted_as_the_fit_is():
