@@ -49,7 +49,13 @@ def grid_search(reg_weights, cv, scoring=reconstruction_scorer, **params):
     [
         {},
         {"early_stopping": False},
-        {"early_stopping": False, "tol": 0.02, "n_iter_no_change": 1, "max_iter": 400},
+        {
+            "early_stopping": False,
+            "tol": 0.02,
+            "n_iter_no_change": 1,
+            "max_iter": 80,
+            "batch_size": 30,
+        },
         {"regularizer": None, "max_iter": 3},
         {"task": "classification", "max_iter": 5},
         {"max_iter": 0},
@@ -261,7 +267,9 @@ def test_scores_are_weighted_as_the_fit_is():
 
 
 def test_a_share_of_variance_is_resolved_once():
-    search = GaussianEmbedderCV(0.6, reg_weights=[1], cv=3, max_iter=0, **SMALL).fit(X)
+    search = GaussianEmbedderCV(
+        0.6, reg_weights=[1], cv=3, max_iter=0, scoring=reconstruction_scorer, **SMALL
+    ).fit(X)
     assert search.n_components_ == GaussianEmbedder(0.6, max_iter=0, **SMALL).fit(X).n_components_
     assert search.n_components == 0.6
 
