@@ -53,6 +53,7 @@ ESTIMATORS = [
     GaussianEmbedder(max_iter=5),
     GaussianEmbedderCV(reg_weights=(0.01, 1.0), cv=3, **FAST),
     GaussianEmbedderCV(task="classification", regularizer=SLICED, reg_weights=(0.1,), cv=3, **FAIR),
+    GaussianEmbedderCV(task="regression", reg_weights=(0.1, 1, 10), cv=3, halving=True, **FAIR),
 ]
 
 EXPECTED_FAILURES = {

@@ -1,0 +1,30 @@
+from types import SimpleNamespace
+
+import torch
+from skorch.history import History
+
+from sklatent.training.callbacks import MIN_STEPS, Patience
+
+
+def test_a_model_that_is_done_has_no_second_chance():
+    # The first improves all the time; the second not for two epochs, and then more than ever.
+    criteria = [[5.0, 5.0], [4.0, 5.0], [3.0, 5.0], [2.0, 1.0]]
+    seen = []
+    net = SimpleNamespace(
+        models=(2,),
+        critic_=None,
+        history=History(),
+        losses_on=lambda rows: torch.tensor([criteria[0]]),
+        weights=lambda: {"epoch": torch.full((2,), float(len(seen)))},
+    )
+    patience = Patience(tol=1e-4, n_iter_no_change=1).initialize()
+    patience.on_train_begin(net, X=(None, "rows"))
+    for epoch in criteria[1:]:
+        seen.append(epoch)
+        net.history.new_epoch()
+        net.history.record("criterion", epoch)
+        net.history.record("train_batch_count", MIN_STEPS)
+        patience.on_epoch_end(net, dataset_valid="rows")
+    assert patience.done_.tolist() == [False, True]
+    assert patience.best_.tolist() == [2.0, 5.0]
+    assert patience.best_weights_["epoch"].tolist() == [3.0, 0.0]
