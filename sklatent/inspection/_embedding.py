@@ -115,8 +115,8 @@ class EmbeddingDisplay:
         Parameters
         ----------
         estimator : fitted estimator with transform
-            `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, ... The target is
-            its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
+            `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, a search, ... The
+            target is its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
         X : array-like of shape (n_samples, n_features)
             Better rows that the estimator was not fitted to.
         y : array-like of shape (n_samples,), default=None

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ._embedding_of import last_step
+from ..metrics._unwrap import unwrap
 from ._plotting import BLUE, GREEN, GREY, PURPLE, VERMILION, check_matplotlib, merged, panels_on
 
 
@@ -87,7 +87,7 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        estimator : GaussianEmbedder, GaussianEmbedderCV or Pipeline
+        estimator : GaussianEmbedder, GaussianEmbedderCV, Pipeline or GridSearchCV
             Fitted; a pipeline's last step. Of a search the embedder fitted to all rows.
         ax, line_kwargs, scatter_kwargs
             As in `plot`.
@@ -102,7 +102,7 @@ class LossCurveDisplay:
             If the estimator has no ``loss_curve_``.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        embedder = last_step(estimator)
+        embedder = unwrap(estimator)
         if not hasattr(embedder, "task_loss_curve_"):
             raise TypeError(
                 f"{cls.__name__}.from_estimator needs a fitted GaussianEmbedder, got {estimator!r}"
