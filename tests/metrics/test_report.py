@@ -6,8 +6,9 @@ from scipy.stats import ortho_group
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from sklatent.metrics import gaussianity_report
+from sklatent.metrics import epps_pulley_test, gaussianity_report
 from sklatent.metrics._epps_pulley import random_directions, statistics
+from sklatent.metrics._report import _variance
 from sklatent.metrics._worst_direction import search
 
 GAUSSIAN = np.random.default_rng(1).standard_normal((400, 4))
@@ -73,6 +74,15 @@ def test_few_rows_say_that_they_are_few():
 def test_the_detectable_effect_falls_like_one_over_n():
     few, many = (gaussianity_report(np.tile(GAUSSIAN, (m, 1))).detectable for m in (1, 4))
     assert many == pytest.approx(few / 4, rel=0.01)
+
+
+def test_a_detectable_effect_is_found_about_two_times_in_three():
+    rng = np.random.default_rng(0)
+    n, k = 50, 2
+    detectable = gaussianity_report(rng.standard_normal((n, k))).detectable
+    u = rng.standard_normal((300, n, k)) * [float(_variance(detectable, k)) ** 0.5, 1]
+    found = np.mean([epps_pulley_test(rows, random_state=0).pvalue <= 0.05 for rows in u])
+    assert 0.6 < found < 0.75  # the standard error is 0.03
 
 
 def test_the_worst_direction_is_the_one_that_was_bent():
