@@ -58,9 +58,16 @@ def test_a_collapsed_embedding_is_reported():
     assert report.effective_rank == pytest.approx(2, abs=0.1)
     assert "composite" not in report.tests
     assert "these rows cannot tell" in report.verdict
-    point = gaussianity_report(np.zeros((20, 3)))
-    assert (point.n_active, point.worst.std) == (0, 0)
     assert "over 10000" not in str(gaussianity_report(GAUSSIAN * [1, 1, 1, 1.2]))
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 0.1])
+def test_constant_rows_have_no_moments(constant):
+    point = gaussianity_report(np.full((50, 3), constant))
+    worst = point.worst
+    assert (point.n_active, worst.std, worst.skewness, worst.kurtosis) == (0, 0, 0, 0)
+    # Far from the origin, small is not constant.
+    assert gaussianity_report(1e6 * constant + 1e-3 * GAUSSIAN).worst.std > 1e-5
 
 
 def test_few_rows_say_that_they_are_few():
