@@ -56,9 +56,30 @@ def test_a_collapsed_embedding_is_reported():
     report = gaussianity_report(GAUSSIAN * [1, 1, 0, 0])
     assert report.n_active == 2
     assert report.effective_rank == pytest.approx(2, abs=0.1)
-    assert "composite" not in report.tests
-    assert "these rows cannot tell" in report.verdict
     assert "over 10000" not in str(gaussianity_report(GAUSSIAN * [1, 1, 1, 1.2]))
+
+
+@pytest.mark.parametrize(
+    ("Z", "why"),
+    [
+        (GAUSSIAN * [1, 1, 0, 0], "the covariance has no inverse"),
+        (GAUSSIAN[:5] + 9, "5 rows are fewer than the 6 that it takes"),
+        (GAUSSIAN[:5], "5 rows are fewer than the 6 that it takes"),
+    ],
+)
+def test_it_says_why_the_shape_was_not_tested(Z, why):
+    report = gaussianity_report(Z)
+    assert list(report.tests) == list(report.pvalues) == ["simple"]
+    assert f"against any Gaussian\n  not tested: {why}\n" in str(report)
+    assert f"the shape was not tested, as {why}" in report.verdict
+    assert report.verdict.count(". ") == 0  # one sentence
+
+
+def test_the_shape_is_tested_where_it_can_be():
+    report = gaussianity_report(GAUSSIAN[:6])
+    assert report.untested is None
+    assert "composite" in report.tests
+    assert "not tested" not in str(report)
 
 
 @pytest.mark.parametrize("constant", [0.0, 1.0, 0.1])
