@@ -27,7 +27,7 @@ class LossCurveDisplay:
     loss : ndarray of shape (n_iter,)
     task_loss : ndarray of shape (n_iter,)
     regularizer : ndarray of shape (n_iter,)
-        Times `reg_weight`.
+        Times `reg_weight`, as it was in training.
     criterion : ndarray of shape (n_iter + 1,) or None
         None without early stopping.
     critic_loss : ndarray of shape (n_iter,) or None
@@ -107,15 +107,13 @@ class LossCurveDisplay:
             raise TypeError(
                 f"{cls.__name__}.from_estimator needs a fitted GaussianEmbedder, got {estimator!r}"
             )
-        # The weight of a search is the one that it chose.
-        weight = getattr(embedder, "reg_weight_", None)
-        weight = embedder.reg_weight if weight is None else weight
+        loss, task_loss = np.array(embedder.loss_curve_), np.array(embedder.task_loss_curve_)
         scores = embedder.validation_scores_
         critic = getattr(embedder, "critic_loss_curve_", None)
         display = cls(
-            loss=np.array(embedder.loss_curve_),
-            task_loss=np.array(embedder.task_loss_curve_),
-            regularizer=weight * np.array(embedder.regularizer_curve_),
+            loss=loss,
+            task_loss=task_loss,
+            regularizer=loss - task_loss,  # reg_weight may have been set since
             criterion=None if scores is None else -np.array(scores),
             critic_loss=None if critic is None else np.array(critic),
         )
