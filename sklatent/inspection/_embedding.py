@@ -394,7 +394,13 @@ def _classes(y: NDArray) -> NDArray | None:
     numeric = y.dtype.kind in "iuf"
     if numeric and not np.isfinite(y).all():
         raise ValueError("y must be finite, got nan or infinity")
-    classes = np.unique(y)
+    try:
+        classes = np.unique(y)
+    except TypeError:
+        raise ValueError(
+            "y must have labels of one type, without missing ones, got those of types "
+            f"{sorted({type(label).__name__ for label in y})}"
+        ) from None
     if numeric and (len(classes) > MAX_CLASSES or (classes != np.round(classes)).any()):
         return None
     if len(classes) > MAX_CLASSES:
