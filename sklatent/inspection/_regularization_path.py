@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..metrics._unwrap import last_step
 from ._plotting import BLUE, VERMILION, check_matplotlib, merged, panels_on
 
 
@@ -104,7 +105,8 @@ class RegularizationPathDisplay:
         Parameters
         ----------
         search : GaussianEmbedderCV, or GridSearchCV over reg_weight
-            Fitted. It may also be one over the reg_weight of a pipeline's step.
+            Fitted, or a pipeline's last step. It may also be one over the reg_weight of a
+            pipeline's step.
         score, gaussianity, ax, line_kwargs, error_kwargs, scatter_kwargs
             As in `from_cv_results`.
 
@@ -119,17 +121,25 @@ class RegularizationPathDisplay:
 
         Examples
         --------
+        >>> from sklearn.datasets import load_iris
         >>> from sklatent import GaussianEmbedderCV
         >>> from sklatent.inspection import RegularizationPathDisplay
-        >>> search = GaussianEmbedderCV(max_iter=20, random_state=0)
-        >>> search.fit(X)  # doctest: +SKIP
-        >>> RegularizationPathDisplay.from_estimator(search)  # doctest: +SKIP
+        >>> from sklatent.metrics import gaussianity_scorer, reconstruction_scorer
+        >>> X, _ = load_iris(return_X_y=True)
+        >>> scoring = {"r2": reconstruction_scorer, "gaussianity": gaussianity_scorer}
+        >>> search = GaussianEmbedderCV(
+        ...     reg_weights=[0.1, 1, 10], cv=2, scoring=scoring, refit="r2", max_iter=0
+        ... )
+        >>> display = RegularizationPathDisplay.from_estimator(search.fit(X))
+        >>> display.reg_weights
+        array([ 0.1,  1. , 10. ])
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
+        given, search = search, last_step(search)
         if not hasattr(search, "cv_results_"):
             raise TypeError(
                 f"{cls.__name__}.from_estimator needs a fitted search with cv_results_, "
-                f"got {search!r}"
+                f"got {given!r}"
             )
         return cls.from_cv_results(
             search.cv_results_,

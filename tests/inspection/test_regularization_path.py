@@ -131,8 +131,9 @@ def test_from_searches():
     pipeline = make_pipeline(FunctionTransformer(), GaussianEmbedder(2, **kwargs))
     grid = {"gaussianembedder__reg_weight": [1.0, 0.1]}
     theirs = GridSearchCV(pipeline, grid, cv=2, scoring=SCORING, refit=refit).fit(X)
-    for search in (ours, theirs):
-        display = RegularizationPathDisplay.from_estimator(search)
+    piped = make_pipeline(FunctionTransformer(), ours)
+    for estimator, search in ((ours, ours), (theirs, theirs), (piped, ours)):
+        display = RegularizationPathDisplay.from_estimator(estimator)
         np.testing.assert_array_equal(display.reg_weights, [0.1, 1])
         np.testing.assert_allclose(
             display.line_.get_ydata(), search.cv_results_["mean_test_r2"][::-1]
@@ -184,3 +185,5 @@ def test_errors(cv_results, kwargs, message):
 def test_a_search_must_be_fitted():
     with pytest.raises(TypeError, match="a fitted search with cv_results_"):
         RegularizationPathDisplay.from_estimator(GaussianEmbedderCV())
+    with pytest.raises(TypeError, match="a fitted search with cv_results_, got Pipeline"):
+        RegularizationPathDisplay.from_estimator(make_pipeline(GaussianEmbedderCV()))
