@@ -115,8 +115,8 @@ class EmbeddingDisplay:
         Parameters
         ----------
         estimator : fitted estimator with transform
-            `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, ... The target is
-            its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
+            `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, a search, ... The
+            target is its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
         X : array-like of shape (n_samples, n_features)
             Better rows that the estimator was not fitted to.
         y : array-like of shape (n_samples,), default=None
@@ -394,7 +394,13 @@ def _classes(y: NDArray) -> NDArray | None:
     numeric = y.dtype.kind in "iuf"
     if numeric and not np.isfinite(y).all():
         raise ValueError("y must be finite, got nan or infinity")
-    classes = np.unique(y)
+    try:
+        classes = np.unique(y)
+    except TypeError:
+        raise ValueError(
+            "y must have labels of one type, without missing ones, got those of types "
+            f"{sorted({type(label).__name__ for label in y})}"
+        ) from None
     if numeric and (len(classes) > MAX_CLASSES or (classes != np.round(classes)).any()):
         return None
     if len(classes) > MAX_CLASSES:

@@ -4,14 +4,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.pipeline import Pipeline
 
-
-def last_step(estimator: Any) -> Any:
-    """Return the estimator itself, or the last step of a pipeline."""
-    while isinstance(estimator, Pipeline):
-        estimator = estimator.steps[-1][1]
-    return estimator
+from ..metrics._unwrap import unwrap
 
 
 def embedding_of(
@@ -27,5 +21,5 @@ def embedding_of(
     if not hasattr(estimator, "transform"):
         raise TypeError(f"{caller} needs an estimator with transform, got {estimator!r}")
     Z = np.asarray(estimator.transform(X))
-    last = last_step(estimator)
-    return Z, getattr(last, "target_mean_", None), getattr(last, "target_cov_", None)
+    inner = unwrap(estimator)
+    return Z, getattr(inner, "target_mean_", None), getattr(inner, "target_cov_", None)

@@ -129,8 +129,8 @@ class GaussianityDisplay:
         Parameters
         ----------
         estimator : fitted estimator with transform
-            `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, ... The target is
-            its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
+            `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, a search, ... The
+            target is its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
         X : array-like of shape (n_samples, n_features)
             At least four rows. Take rows that the estimator was not fitted to: a calibration gives
             the others exactly the target's mean and covariance.

@@ -6,7 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ._embedding_of import last_step
+from ..metrics._unwrap import unwrap
 from ._plotting import BLUE, GREEN, GREY, PURPLE, VERMILION, check_matplotlib, merged, panels_on
 
 
@@ -27,7 +27,7 @@ class LossCurveDisplay:
     loss : ndarray of shape (n_iter,)
     task_loss : ndarray of shape (n_iter,)
     regularizer : ndarray of shape (n_iter,)
-        Times `reg_weight`.
+        Times `reg_weight`, as it was in training.
     criterion : ndarray of shape (n_iter + 1,) or None
         None without early stopping.
     critic_loss : ndarray of shape (n_iter,) or None
@@ -87,7 +87,7 @@ class LossCurveDisplay:
 
         Parameters
         ----------
-        estimator : GaussianEmbedder, GaussianEmbedderCV or Pipeline
+        estimator : GaussianEmbedder, GaussianEmbedderCV, Pipeline or GridSearchCV
             Fitted; a pipeline's last step. Of a search the embedder fitted to all rows.
         ax, line_kwargs, scatter_kwargs
             As in `plot`.
@@ -102,20 +102,18 @@ class LossCurveDisplay:
             If the estimator has no ``loss_curve_``.
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
-        embedder = last_step(estimator)
+        embedder = unwrap(estimator)
         if not hasattr(embedder, "task_loss_curve_"):
             raise TypeError(
                 f"{cls.__name__}.from_estimator needs a fitted GaussianEmbedder, got {estimator!r}"
             )
-        # The weight of a search is the one that it chose.
-        weight = getattr(embedder, "reg_weight_", None)
-        weight = embedder.reg_weight if weight is None else weight
+        loss, task_loss = np.array(embedder.loss_curve_), np.array(embedder.task_loss_curve_)
         scores = embedder.validation_scores_
         critic = getattr(embedder, "critic_loss_curve_", None)
         display = cls(
-            loss=np.array(embedder.loss_curve_),
-            task_loss=np.array(embedder.task_loss_curve_),
-            regularizer=weight * np.array(embedder.regularizer_curve_),
+            loss=loss,
+            task_loss=task_loss,
+            regularizer=loss - task_loss,  # reg_weight may have been set since
             criterion=None if scores is None else -np.array(scores),
             critic_loss=None if critic is None else np.array(critic),
         )

@@ -6,6 +6,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ..metrics._unwrap import last_step
 from ._plotting import BLUE, VERMILION, check_matplotlib, merged, panels_on
 
 
@@ -19,6 +20,10 @@ class RegularizationPathDisplay:
     Splits share training rows, so that these are rather too small; candidates share the splits, so
     that their differences can be surer than bars that overlap suggest.
 
+    Candidates that a search with ``halving=True`` dropped (``survived`` in ``cv_results_``) have
+    scores of a shorter training on fewer rows, which compare with each other rather than with those
+    of candidates trained to the end: they are hollow, without line, bar and band.
+
     Use `from_cv_results` or `from_estimator` to make one.
 
     Parameters
@@ -31,11 +36,15 @@ class RegularizationPathDisplay:
     gaussianity_name : str or None
     chosen : int or None
         Index of the chosen candidate.
+    survived : ndarray of shape (n_candidates,), default=None
+        Whether a candidate was trained to the end; None where all were.
 
     Attributes
     ----------
     line_ : Line2D
-        Through the means over splits, of the candidates whose scores are finite.
+        Through the means over splits, of the candidates that survived and whose scores are finite.
+    dropped_ : Line2D or None
+        The means of those that did not survive; None where there are none.
     errors_ : ErrorbarContainer, PolyCollection or None
         Standard errors; None where there is one split.
     chosen_ : PathCollection or None
@@ -69,6 +78,7 @@ class RegularizationPathDisplay:
         score_name: str,
         gaussianity_name: str | None,
         chosen: int | None,
+        survived: NDArray | None = None,
     ) -> None:
         self.reg_weights = reg_weights
         self.scores = scores
@@ -76,6 +86,7 @@ class RegularizationPathDisplay:
         self.score_name = score_name
         self.gaussianity_name = gaussianity_name
         self.chosen = chosen
+        self.survived = survived
 
     @classmethod
     def from_estimator(
@@ -94,7 +105,8 @@ class RegularizationPathDisplay:
         Parameters
         ----------
         search : GaussianEmbedderCV, or GridSearchCV over reg_weight
-            Fitted. It may also be one over the reg_weight of a pipeline's step.
+            Fitted, or a pipeline's last step. It may also be one over the reg_weight of a
+            pipeline's step.
         score, gaussianity, ax, line_kwargs, error_kwargs, scatter_kwargs
             As in `from_cv_results`.
 
@@ -109,17 +121,25 @@ class RegularizationPathDisplay:
 
         Examples
         --------
+        >>> from sklearn.datasets import load_iris
         >>> from sklatent import GaussianEmbedderCV
         >>> from sklatent.inspection import RegularizationPathDisplay
-        >>> search = GaussianEmbedderCV(max_iter=20, random_state=0)
-        >>> search.fit(X)  # doctest: +SKIP
-        >>> RegularizationPathDisplay.from_estimator(search)  # doctest: +SKIP
+        >>> from sklatent.metrics import gaussianity_scorer, reconstruction_scorer
+        >>> X, _ = load_iris(return_X_y=True)
+        >>> scoring = {"r2": reconstruction_scorer, "gaussianity": gaussianity_scorer}
+        >>> search = GaussianEmbedderCV(
+        ...     reg_weights=[0.1, 1, 10], cv=2, scoring=scoring, refit="r2", max_iter=0
+        ... )
+        >>> display = RegularizationPathDisplay.from_estimator(search.fit(X))
+        >>> display.reg_weights
+        array([ 0.1,  1. , 10. ])
         """
         check_matplotlib(f"{cls.__name__}.from_estimator")
+        given, search = search, last_step(search)
         if not hasattr(search, "cv_results_"):
             raise TypeError(
                 f"{cls.__name__}.from_estimator needs a fitted search with cv_results_, "
-                f"got {search!r}"
+                f"got {given!r}"
             )
         return cls.from_cv_results(
             search.cv_results_,
@@ -187,6 +207,7 @@ class RegularizationPathDisplay:
                 f"best_index must be from 0 to {len(order) - 1}, the candidates of cv_results, "
                 f"got {best_index!r}"
             )
+        survived = cv_results.get("survived")
         display = cls(
             reg_weights=reg_weights[order],
             scores=_splits(cv_results, score)[:, order],
@@ -194,6 +215,7 @@ class RegularizationPathDisplay:
             score_name=score,
             gaussianity_name=gaussianity if two else None,
             chosen=None if best_index is None else int(np.flatnonzero(order == best_index)[0]),
+            survived=None if survived is None else np.asarray(survived, dtype=bool)[order],
         )
         return display.plot(
             ax, line_kwargs=line_kwargs, error_kwargs=error_kwargs, scatter_kwargs=scatter_kwargs
@@ -241,9 +263,16 @@ class RegularizationPathDisplay:
         if self.gaussianity is not None:
             x, x_error = _mean_and_error(self.gaussianity[:, finite])
 
+        full = np.ones(len(y), bool) if self.survived is None else self.survived[finite]
         line = {"color": BLUE, "marker": "o", "markersize": 4, "zorder": 2}
-        (self.line_,) = self.ax_.plot(x, y, **merged(Line2D, line, line_kwargs))
-        self._draw_errors(x, y, x_error, y_error, error_kwargs)
+        (self.line_,) = self.ax_.plot(x[full], y[full], **merged(Line2D, line, line_kwargs))
+        x_error, y_error = (e if e is None else e[full] for e in (x_error, y_error))
+        self._draw_errors(x[full], y[full], x_error, y_error, error_kwargs)
+        self.dropped_ = None
+        if not full.all():
+            hollow = {"color": self.line_.get_color(), "markerfacecolor": "none", "marker": "o"}
+            hollow |= {"linestyle": "none", "markersize": 5, "zorder": 2, "label": "dropped early"}
+            (self.dropped_,) = self.ax_.plot(x[~full], y[~full], **hollow)
         self.chosen_ = None
         if self.chosen is not None and finite[self.chosen]:
             at = int(finite[: self.chosen].sum())
@@ -252,6 +281,7 @@ class RegularizationPathDisplay:
             mark |= {"zorder": 4, "label": label}
             mark = merged(PathCollection, mark, scatter_kwargs)
             self.chosen_ = self.ax_.scatter(x[at : at + 1], y[at : at + 1], **mark)
+        if self.chosen_ is not None or self.dropped_ is not None:
             self.ax_.legend(loc="best", fontsize="small", frameon=False)
         self.annotations_: list[Any] = []
         if self.gaussianity is None:

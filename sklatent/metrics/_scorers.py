@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import r2_score
-from sklearn.pipeline import Pipeline
 
 from ._epps_pulley import epps_pulley_test
+from ._unwrap import unwrap
 
 
 def _method(estimator: Any, name: str, scorer: str) -> Callable:
@@ -23,15 +23,16 @@ def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     """Return minus the sliced Epps-Pulley effect size of the embedding of X.
 
     The embedding is what ``estimator.transform(X)`` returns. The target is N(`target_mean_`,
-    `target_cov_`) of the estimator, or of a pipeline's last step, where it has them, else N(0, I).
-    About zero if the embedding is Gaussian, which can be slightly positive; greater is better. The
-    effect size does not grow with the number of rows (see `epps_pulley_test`), so that
-    folds of different sizes can be compared. Deterministic: 512 directions, ``random_state=0``.
+    `target_cov_`) of the estimator, of a pipeline's last step or of a search's best estimator,
+    where it has them, else N(0, I). About zero if the embedding is Gaussian, which can be slightly
+    positive; greater is better. The effect size does not grow with the number of rows (see
+    `epps_pulley_test`), so that folds of different sizes can be compared. Deterministic: 512
+    directions, ``random_state=0``.
 
     Parameters
     ----------
     estimator : fitted estimator with transform
-        `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, ...
+        `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, a search, ...
     X : array-like of shape (n_samples, n_features)
     y : ignored
 
@@ -56,10 +57,8 @@ def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     (5,)
     """
     Z = _method(estimator, "transform", "gaussianity_scorer")(X)
-    last = estimator
-    while isinstance(last, Pipeline):
-        last = last.steps[-1][1]
-    mean, cov = (getattr(last, name, None) for name in ("target_mean_", "target_cov_"))
+    inner = unwrap(estimator)
+    mean, cov = (getattr(inner, name, None) for name in ("target_mean_", "target_cov_"))
     return -epps_pulley_test(Z, mean, cov, n_slices=512, random_state=0).effect_size
 
 

@@ -48,7 +48,9 @@ def worst_direction(u: NDArray, seed: int) -> WorstDirection:
     direction = search(u[sought], seed)
     p = u[measured] @ direction
     mean, std = p.mean(), p.std()
-    standard = (p - mean) / (std or 1.0)
+    if std <= 1e-12 * np.abs(u[measured]).max():  # constant, but for rounding
+        std = 0.0
+    standard = (p - mean) / std if std else np.zeros_like(p)
     statistic = float(ep.statistics(p[:, None], np.ones((1, 1)))[0])
     mu = ep.expected(len(p), "simple")
     test = TestResult(

@@ -5,6 +5,7 @@ from scipy.stats import binom, chi2, norm
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -107,7 +108,8 @@ def test_target_is_the_estimator_s():
 
     user = MEAN + Z @ np.linalg.cholesky(COV).T
     pipeline = make_pipeline(StandardScaler(with_mean=False, with_std=False), Fixed()).fit(user)
-    for estimator in (Fixed().fit(user), pipeline):
+    search = GridSearchCV(pipeline, {}, scoring=lambda *_: 0.0, cv=2).fit(user)
+    for estimator in (Fixed().fit(user), pipeline, search):
         display = GaussianityDisplay.from_estimator(estimator, user, panels=["radius"])
         np.testing.assert_allclose(np.sort(display.squared_radii), np.sort((Z**2).sum(axis=1)))
     X, _ = load_iris(return_X_y=True)

@@ -24,6 +24,7 @@ def test_curves_are_the_estimator_s():
     parts = [display.lines_[name].get_ydata() for name in ("task_loss", "regularizer")]
     # float32 sums
     np.testing.assert_allclose(sum(parts), embedder.loss_curve_, rtol=1e-5)
+    np.testing.assert_allclose(parts[1], 0.5 * np.array(embedder.regularizer_curve_), rtol=1e-4)
     x, y = display.lines_["criterion"].get_data()
     np.testing.assert_array_equal(x, [0, 1, 2, 3, 4])
     np.testing.assert_array_equal(y, -np.array(embedder.validation_scores_))
@@ -72,12 +73,20 @@ def test_no_epoch_one_epoch_and_a_stream():
     assert display.lines_["loss"].get_xdata().tolist() == [1, 2]
 
 
+def test_a_parameter_set_since_changes_nothing():
+    embedder = GaussianEmbedder(reg_weight=0.5, **KWARGS).fit(X)
+    before = LossCurveDisplay.from_estimator(embedder).regularizer
+    after = LossCurveDisplay.from_estimator(embedder.set_params(reg_weight=5.0)).regularizer
+    np.testing.assert_array_equal(after, before)
+
+
 def test_a_search_shows_the_weight_it_chose():
     search = GaussianEmbedderCV(reg_weights=[0.3], cv=2, **KWARGS).fit(X)
     pipeline = make_pipeline(FunctionTransformer(), GaussianEmbedder(reg_weight=0.3, **KWARGS))
-    for estimator in (search, pipeline.fit(X)):
+    for estimator, embedder in ((search, search), (pipeline.fit(X), pipeline[-1])):
         display = LossCurveDisplay.from_estimator(estimator)
-        np.testing.assert_allclose(display.task_loss + display.regularizer, display.loss, rtol=1e-5)
+        expected = 0.3 * np.array(embedder.regularizer_curve_)
+        np.testing.assert_allclose(display.regularizer, expected, rtol=1e-4)
 
 
 def test_axes_given_are_those_drawn_on():

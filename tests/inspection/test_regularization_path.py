@@ -86,6 +86,27 @@ def test_fits_that_failed_are_left_out():
         RegularizationPathDisplay.from_cv_results(results(r2=np.nan * R2))
 
 
+@pytest.mark.parametrize("scores", [{"r2": R2}, {"r2": R2, "gaussianity": G}])
+def test_candidates_that_were_dropped_are_hollow_and_beside_the_line(scores):
+    cv_results = results(**scores) | {"survived": np.array([False, True, True])}
+    display = RegularizationPathDisplay.from_cv_results(cv_results, line_kwargs={"c": "k"})
+    x = G.mean(axis=0) if "gaussianity" in scores else np.array(WEIGHTS)
+    means = np.column_stack([x, R2.mean(axis=0)])
+    np.testing.assert_allclose(display.line_.get_xydata(), means[[1, 2]])
+    np.testing.assert_allclose(display.dropped_.get_xydata(), means[[0]])
+    assert display.dropped_.get_markerfacecolor() == "none"
+    assert display.dropped_.get_color() == "k"
+    assert display.ax_.get_legend().get_texts()[0].get_text() == "dropped early"
+    if "gaussianity" in scores:
+        assert [len(bars.get_segments()) for bars in display.errors_.lines[2]] == [2, 2]
+        assert [text.get_text() for text in display.annotations_] == ["0.1", "1", "10"]
+    else:
+        assert display.errors_.get_paths()[0].vertices[:, 0].max() == 1
+        assert display.ax_.get_xlim()[1] > 10
+    everyone = cv_results | {"survived": np.full(3, True)}
+    assert RegularizationPathDisplay.from_cv_results(everyone).dropped_ is None
+
+
 def test_one_split_has_no_errors():
     display = RegularizationPathDisplay.from_cv_results(results(r2=R2[:1], gaussianity=G[:1]))
     assert display.errors_ is None
@@ -110,8 +131,9 @@ def test_from_searches():
     pipeline = make_pipeline(FunctionTransformer(), GaussianEmbedder(2, **kwargs))
     grid = {"gaussianembedder__reg_weight": [1.0, 0.1]}
     theirs = GridSearchCV(pipeline, grid, cv=2, scoring=SCORING, refit=refit).fit(X)
-    for search in (ours, theirs):
-        display = RegularizationPathDisplay.from_estimator(search)
+    piped = make_pipeline(FunctionTransformer(), ours)
+    for estimator, search in ((ours, ours), (theirs, theirs), (piped, ours)):
+        display = RegularizationPathDisplay.from_estimator(estimator)
         np.testing.assert_array_equal(display.reg_weights, [0.1, 1])
         np.testing.assert_allclose(
             display.line_.get_ydata(), search.cv_results_["mean_test_r2"][::-1]
@@ -163,3 +185,5 @@ def test_errors(cv_results, kwargs, message):
 def test_a_search_must_be_fitted():
     with pytest.raises(TypeError, match="a fitted search with cv_results_"):
         RegularizationPathDisplay.from_estimator(GaussianEmbedderCV())
+    with pytest.raises(TypeError, match="a fitted search with cv_results_, got Pipeline"):
+        RegularizationPathDisplay.from_estimator(make_pipeline(GaussianEmbedderCV()))

@@ -118,6 +118,22 @@ def test_one_component_of_another_variance_has_its_effect_size(test):
         assert test(u, random_state=0).effect_size == pytest.approx(0.04 / 2, abs=0.012)
 
 
+def test_results_can_be_looped_over():
+    rows = []
+    for test in TESTS:
+        result = test(SKEWED, null="composite", random_state=0)
+        assert np.shape(result.expected) == np.shape(result.statistic)
+        assert np.shape(result.effect_size) == np.shape(result.statistic)
+        assert result.pvalue < 0.01
+        rows.append((result.name, result.null, result.method, result.n_samples))
+    assert rows == [
+        ("Mardia", "composite", "Monte Carlo", 220),
+        ("Henze-Zirkler", "composite", "analytic", 220),
+        ("sliced Epps-Pulley", "composite", "analytic", 220),
+        ("energy", "composite", "analytic", 220),
+    ]
+
+
 def test_a_repr_says_it_all():
     text = repr(henze_zirkler_test(SKEWED, null="composite", random_state=0))
     for word in ("Henze-Zirkler", "p-value", "effect size", "composite", "analytic", "n=220"):

@@ -6,8 +6,9 @@ from scipy.stats import ortho_group
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
-from sklatent.metrics import gaussianity_report
+from sklatent.metrics import epps_pulley_test, gaussianity_report
 from sklatent.metrics._epps_pulley import random_directions, statistics
+from sklatent.metrics._report import _variance
 from sklatent.metrics._worst_direction import search
 
 GAUSSIAN = np.random.default_rng(1).standard_normal((400, 4))
@@ -55,11 +56,39 @@ def test_a_collapsed_embedding_is_reported():
     report = gaussianity_report(GAUSSIAN * [1, 1, 0, 0])
     assert report.n_active == 2
     assert report.effective_rank == pytest.approx(2, abs=0.1)
-    assert "composite" not in report.tests
-    assert "these rows cannot tell" in report.verdict
-    point = gaussianity_report(np.zeros((20, 3)))
-    assert (point.n_active, point.worst.std) == (0, 0)
     assert "over 10000" not in str(gaussianity_report(GAUSSIAN * [1, 1, 1, 1.2]))
+
+
+@pytest.mark.parametrize(
+    ("Z", "why"),
+    [
+        (GAUSSIAN * [1, 1, 0, 0], "the covariance has no inverse"),
+        (GAUSSIAN[:5] + 9, "5 rows are fewer than the 6 that it takes"),
+        (GAUSSIAN[:5], "5 rows are fewer than the 6 that it takes"),
+    ],
+)
+def test_it_says_why_the_shape_was_not_tested(Z, why):
+    report = gaussianity_report(Z)
+    assert list(report.tests) == list(report.pvalues) == ["simple"]
+    assert f"against any Gaussian\n  not tested: {why}\n" in str(report)
+    assert f"the shape was not tested, as {why}" in report.verdict
+    assert report.verdict.count(". ") == 0  # one sentence
+
+
+def test_the_shape_is_tested_where_it_can_be():
+    report = gaussianity_report(GAUSSIAN[:6])
+    assert report.untested is None
+    assert "composite" in report.tests
+    assert "not tested" not in str(report)
+
+
+@pytest.mark.parametrize("constant", [0.0, 1.0, 0.1])
+def test_constant_rows_have_no_moments(constant):
+    point = gaussianity_report(np.full((50, 3), constant))
+    worst = point.worst
+    assert (point.n_active, worst.std, worst.skewness, worst.kurtosis) == (0, 0, 0, 0)
+    # Far from the origin, small is not constant.
+    assert gaussianity_report(1e6 * constant + 1e-3 * GAUSSIAN).worst.std > 1e-5
 
 
 def test_few_rows_say_that_they_are_few():
@@ -73,6 +102,15 @@ def test_few_rows_say_that_they_are_few():
 def test_the_detectable_effect_falls_like_one_over_n():
     few, many = (gaussianity_report(np.tile(GAUSSIAN, (m, 1))).detectable for m in (1, 4))
     assert many == pytest.approx(few / 4, rel=0.01)
+
+
+def test_a_detectable_effect_is_found_about_two_times_in_three():
+    rng = np.random.default_rng(0)
+    n, k = 50, 2
+    detectable = gaussianity_report(rng.standard_normal((n, k))).detectable
+    u = rng.standard_normal((300, n, k)) * [float(_variance(detectable, k)) ** 0.5, 1]
+    found = np.mean([epps_pulley_test(rows, random_state=0).pvalue <= 0.05 for rows in u])
+    assert 0.6 < found < 0.75  # the standard error is 0.03
 
 
 def test_the_worst_direction_is_the_one_that_was_bent():

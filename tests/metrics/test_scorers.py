@@ -40,6 +40,17 @@ def test_gaussianity_is_against_the_estimators_target():
     assert gaussianity_scorer(nested, X) > -1
 
 
+def test_gaussianity_of_a_search_is_that_of_its_best_estimator():
+    embedder = GaussianEmbedder(target_mean=[5, 5], n_components=2, max_iter=0)
+    bare = GridSearchCV(embedder, {"reg_weight": [1.0]}, cv=2)
+    pipeline = make_pipeline(StandardScaler(), embedder)
+    grid = {"gaussianembedder__reg_weight": [1.0]}
+    for outer in (bare, make_pipeline(bare), GridSearchCV(pipeline, grid, cv=2)):
+        assert gaussianity_scorer(outer.fit(X), X) > -1
+    best = bare.fit(X).best_estimator_
+    assert gaussianity_scorer(bare, X) == gaussianity_scorer(best, X)
+
+
 def test_reconstruction_is_the_explained_variance():
     pca = PCA(2, whiten=True).fit(X)
     expected = pca.explained_variance_ratio_.sum()
