@@ -60,14 +60,14 @@ def main():
     parser.add_argument("--sizes", nargs="*", type=int, default=[256, 256])
     parser.add_argument("--weights", type=int, default=10)
     parser.add_argument("--max-iter", type=int, default=200)
-    parser.add_argument("--batch-size", type=int, default="auto")
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2, help="the grid's processes, our threads")
     parser.add_argument("--once", choices=METHODS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.once:
         params = {"hidden_layer_sizes": tuple(args.sizes), "max_iter": args.max_iter}
-        params["batch_size"] = args.batch_size
+        params["batch_size"] = args.batch_size or "auto"
         print(json.dumps(search(args.once, args.weights, args.jobs, **params)))
         return
     runs = {method: [] for method in METHODS}
