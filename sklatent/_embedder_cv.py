@@ -124,8 +124,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
     >>> from sklearn.datasets import load_iris
     >>> from sklatent import GaussianEmbedderCV
     >>> X, _ = load_iris(return_X_y=True)
-    >>> search = GaussianEmbedderCV(reg_weights=[0.1, 1], hidden_layer_sizes=(8,), random_state=0)
-    >>> search = search.set_params(max_iter=0)  # for an example; else some hundreds
+    >>> search = GaussianEmbedderCV(reg_weights=[0.1, 1], max_iter=0, random_state=0)  # no training
     >>> search.fit(X).transform(X).shape
     (150, 2)
     >>> search.cv_results_["mean_test_score"].shape

@@ -55,7 +55,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """
     if weight.ndim == 2:
         return F.linear(x, weight, bias)
-    if weight.ndim == x.ndim == 3 and bias is not None:
+    if weight.ndim == x.ndim == 3 and bias is not None:  # the usual stack, in one pass
         return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
     y = x @ weight.mT
     return y if bias is None else y + bias.unsqueeze(-2)

@@ -22,8 +22,8 @@ from ._worst_direction import WorstDirection, worst_direction
 ACTIVE_VARIANCE = 0.01
 LEVEL = 0.05  # of the verdict's tests
 #: Share of the null law that would exceed the test's threshold if it were shifted by a detectable
-#: effect. Alternatives also spread the statistic: measured, it is 0.6 to 0.75 then, the more the
-#: more components, and up to 0.8 on few rows.
+#: effect. Alternatives also spread the statistic: measured, it is 0.6 to 0.8 then, the more the
+#: more components.
 POWER = 0.9
 
 
