@@ -91,6 +91,11 @@ class GaussianityReport:
         p = self.pvalues["simple"]
         shape = self.pvalues.get("composite")
         untested = f"the shape was not tested, as {self.untested}"
+        if shape is not None and shape <= LEVEL < p:
+            return (
+                f"Not drawn from any Gaussian ({_p(shape)}), nor then from the target, although "
+                f"tests against that do not show it (p = {p:.2g}, effect size {size:.2g}): {found}."
+            )
         if p > LEVEL:
             return (
                 f"Not distinguishable from the target (p = {p:.2g}, effect size {size:.2g}): "

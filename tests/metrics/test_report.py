@@ -59,6 +59,17 @@ def test_a_collapsed_embedding_is_reported():
     assert "over 10000" not in str(gaussianity_report(GAUSSIAN * [1, 1, 1, 1.2]))
 
 
+def test_a_shape_that_no_gaussian_has_is_not_the_targets_either():
+    # Two clusters: the tests of the shape, which ignore the moments' noise, see more.
+    rng = np.random.default_rng(1)
+    u = rng.standard_normal((100, 2))
+    u[:, 0] = 0.5 * u[:, 0] + 0.75**0.5 * rng.choice([-1, 1], size=100)
+    report = gaussianity_report(u, random_state=0)
+    assert report.pvalues["composite"] < 0.05 < report.pvalues["simple"]
+    assert "Not drawn from any Gaussian" in report.verdict
+    assert report.verdict.count(". ") == 0
+
+
 @pytest.mark.parametrize(
     ("Z", "why"),
     [
