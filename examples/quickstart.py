@@ -77,8 +77,9 @@ def main():
     print("----------------------   -----   ---------   ----   -------------   ------")
     for name, (_, (r2, cov, g), seconds), accuracy in zip(names, measured, accuracies, strict=True):
         print(f"{name:22}   {r2:.3f}   {cov:9.3f}   {g:4.2f}   {accuracy:13.3f}   {seconds:6.2f}")
+    print("R^2: share of variance that the reconstruction explains.")
     print("cov error: largest |covariance - I|. G: distance from N(0, I), 1 is perfect.")
-    print("R^2, cov error, G: on held-out rows. 5-NN accuracy: 2-fold, on the other rows.")
+    print("These three: on a held-out test set. 5-NN accuracy: 2-fold, on the training set.")
 
     print(f"\nBest for 5-NN: {names[search.best_index_]}. Draws from N(0, I), decoded by it:\n")
     images = measured[search.best_index_][0].sample(6, random_state=0).reshape(6, 8, 8)

@@ -133,7 +133,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
           batch's distribution from the target's, `regularizers.CramerWold`, `EnergyDistance`,
           `MaximumMeanDiscrepancy`, `SlicedEppsPulley`, `SlicedWasserstein`.
         - "kl": `regularizers.KLDivergence` and a stochastic encoder; with reconstruction this
-          is a variational autoencoder and `reg_weight` its beta.
+          is a variational autoencoder and `reg_weight` its beta, with any other task the
+          beta of the information bottleneck is ``0.02 * reg_weight``.
         - an instance of a class in `sklatent.regularizers`, or of your own: its parameters can
           then be set and searched as ``regularizer__cov_weight``.
         - None: no regularizer.

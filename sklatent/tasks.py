@@ -13,6 +13,11 @@ from torch import Tensor
 #: Share of a variance below which what a linear fit leaves unexplained counts as rounding error.
 NOISE_FLOOR = 1e-6
 
+#: The textbook's beta at ``reg_weight=1``, of all tasks but reconstruction. What z says of y it
+#: says of x, I(z; x) >= I(z; y) (the data processing inequality), so that a beta of 1 pays for no
+#: embedding. A smaller beta pays where it is below the dependence of y on x, which may be weak.
+LABEL_BETA = 0.02
+
 
 class Task(ABC, BaseEstimator):
     """Base class of the tasks.
@@ -32,6 +37,10 @@ class Task(ABC, BaseEstimator):
         Width of the default decoder's output; None (the default) for no decoder.
     nats_ : float
         Nats per unit of the loss; 1 (the default) for a negative log-likelihood.
+    beta : float
+        What ``reg_weight=1`` is as the beta of the textbooks: the weight of the KL divergence of
+        `regularizers.KLDivergence` against the loss, both in nats. 0.02 by default, since a beta
+        of 1 leaves nothing of an embedding that predicts labels; 1 for `Reconstruction`.
 
     Examples
     --------
@@ -47,6 +56,7 @@ class Task(ABC, BaseEstimator):
     standardized = False
     out_features_: int | None = None
     nats_: float = 1.0
+    beta = LABEL_BETA
 
     def fit(
         self,
@@ -114,6 +124,7 @@ class Reconstruction(Task):
     """
 
     standardized = True
+    beta = 1.0
 
     def fit(self, x, y, u, noise_variance, weight):
         """Set the decoder's width and the nats per unit of the loss."""

@@ -17,12 +17,18 @@ class KLDivergence(Regularizer):
     .. math:: \mathrm{KL} = \tfrac12 \sum_{j=1}^{k} \big(e^{l_j} + m_j^2 - 1 - l_j\big)
 
     in nats (Kingma & Welling 2014, appendix B). It is divided by the task's nats per unit of
-    loss, so that ``reg_weight`` is the textbook beta (Higgins et al. 2017).
+    loss and multiplied by the task's `beta`. For a reconstruction, ``reg_weight`` is then the
+    textbook beta (Higgins et al. 2017); for all other tasks the textbook beta is
+    ``0.02 * reg_weight`` (Alemi et al. 2017).
 
     Notes
     -----
     It is zero only where the encoder ignores x (posterior collapse), not where the
     embedding is N(0, I).
+
+    For labels y a textbook beta of 1 makes the empty embedding optimal, whatever the data: by the
+    data processing inequality the embedding has at least as much information on x, which the
+    divergence charges for, as on y. Hence the smaller unit.
 
     Even where the embedding's draws are N(0, I) its *means*, which ``transform`` returns, are
     not: their covariance is the identity minus the mean posterior covariance. Without

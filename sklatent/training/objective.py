@@ -72,7 +72,7 @@ class Objective(nn.Module):
         if opinion is not None:
             penalty = opinion
         elif self.regularizer is not None:
-            nats = 1.0 if self.task is None else self.task.nats_
+            nats = 1.0 if self.task is None else self.task.nats_ / self.task.beta
             penalty = self.regularizer.penalty(embedding, nats, n_rows=n_rows, generator=generator)
             _check_loss("regularizer", penalty, embedding.mean.shape[:-2])
         return torch.stack([task_loss + self.reg_weight * penalty, task_loss, penalty])

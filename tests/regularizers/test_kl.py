@@ -6,8 +6,10 @@ from sklearn.preprocessing import scale
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
+from sklatent import GaussianEmbedder
 from sklatent.networks import Embedding
 from sklatent.regularizers import KLDivergence
+from sklatent.tasks import LABEL_BETA
 
 # Real rows stand for means and log-variances.
 MEAN, LOG_VAR = torch.from_numpy(scale(load_wine().data)[:, :12]).chunk(2, dim=-1)
@@ -83,3 +85,30 @@ def test_leading_axes_equal_a_loop_over_models(models):
 def test_kl_is_of_stochastic_encoders_and_in_nats():
     assert KLDivergence().stochastic
     assert KLDivergence().in_nats
+
+
+# An embedding z of x has I(z; x) >= I(z; y) for any labels y (the data processing inequality). The
+# objective cross-entropy + beta * KL is therefore at least the entropy H(y), that of an empty
+# embedding, for beta = 1; for a small beta a useful embedding is below it.
+
+
+@pytest.mark.filterwarnings("ignore:posterior collapse", "ignore:Stochastic Optimizer")
+@pytest.mark.parametrize("share_of_random_labels", [0.0, 0.6])
+def test_the_default_weight_keeps_what_labels_need_and_beta_one_does_not(share_of_random_labels):
+    X, y = load_wine(return_X_y=True)
+    rng = np.random.default_rng(0)
+    y = np.where(rng.random(len(y)) < share_of_random_labels, rng.permutation(y), y)
+    share = np.bincount(y) / len(y)
+    entropy = -(share * np.log(share)).sum()
+
+    def fit(reg_weight):
+        embedder = GaussianEmbedder(3, task="classification", regularizer="kl", random_state=0)
+        embedder.set_params(reg_weight=reg_weight, hidden_layer_sizes=(16,), max_iter=150)
+        embedder.set_params(early_stopping=False, learning_rate_init=0.01).fit(scale(X), y)
+        return embedder, embedder.loss_ * np.log(3)
+
+    embedder, nats = fit(reg_weight=1.0)
+    assert nats < 0.9 * entropy
+    assert embedder.n_active_components_ >= 1
+    _, nats = fit(reg_weight=1 / LABEL_BETA)
+    assert entropy - 0.02 < nats < entropy + 0.05  # the loss is a mean over random draws

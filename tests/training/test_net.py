@@ -196,16 +196,26 @@ def test_criterion_of_a_stack_equals_a_loop(task, regularizer, models):
         assert_close(losses[(slice(None), *i)], criterion(x[i], one, output[i], None, 100))
 
 
-def test_criterion_puts_nats_in_the_units_of_the_task():
-    task = Reconstruction()
+@pytest.mark.parametrize(
+    ("task", "beta"),
+    # Reconstruction is the beta-VAE; what predicts labels needs a smaller beta (see test_kl.py).
+    [(Reconstruction(), 1), (Classification(), 0.02), (Regression(), 0.02)],
+)
+def test_criterion_puts_nats_in_the_units_of_the_task(task, beta):
     task.nats_ = 7.0
     x, embedding, output = random_batch()
-    loss, task_loss, penalty = objective(task, KLDivergence())(x, embedding, output, None)
-    assert_close(penalty * 7, KLDivergence()(embedding))
+    y = torch.zeros(x.shape[:-1], dtype=torch.int64)
+    y = y if isinstance(task, Classification) else output
+    loss, task_loss, penalty = objective(task, KLDivergence())(x, embedding, output, y)
+    assert_close(penalty * 7, beta * KLDivergence()(embedding))
     assert_close(loss, task_loss + 0.3 * penalty)
-    # Without a task there is nothing to put them in the units of.
+
+
+def test_without_a_task_nats_stay_nats():
+    x, embedding, _ = random_batch()
+    kl = KLDivergence()(embedding)
     alone = objective(None, KLDivergence())(x, embedding, None, None)
-    assert_close(alone, torch.stack([0.3 * penalty * 7, torch.tensor(0.0), penalty * 7]))
+    assert_close(alone, torch.stack([0.3 * kl, torch.tensor(0.0), kl]))
 
 
 def test_function_sees_the_users_coordinates():
