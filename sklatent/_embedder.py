@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple, Self, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -93,6 +94,18 @@ class Posterior(NamedTuple):
     mean: NDArray
     std: NDArray
     cov: NDArray | None
+
+
+def _numeric(y: NDArray, task: Any) -> NDArray:
+    """Return y, whose numbers may stand in an array of objects."""
+    if y.dtype.kind == "O":
+        try:
+            return y.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"y must be numeric for task={task!r}: {error}") from error
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"y must be numeric for task={task!r}, got dtype {y.dtype}")
+    return y
 
 
 def _chunks(rows: NDArray) -> Iterator[NDArray]:
@@ -537,29 +550,29 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         calibrate = first or len(past.rows) >= 10 * self.n_components_
         self._finish(net, past.rows, past.weight, calibrate=calibrate)
 
-    def _check_rows(self, X, y, sample_weight, *, reset):
+    def _check_rows(self, X, y, sample_weight, *, reset, least=2):
         """Validate, and drop the rows of weight zero; equal weights become None."""
-        kwargs = {"reset": reset, "dtype": FLOATS, "ensure_min_samples": 2}
-        classifies = is_task(self._current_task, "classification")
-        ignores_y = self._current_task is None or is_task(self._current_task, "reconstruction")
-        if self._needs_y or not (y is None or ignores_y):
-            X, y = validate_data(
-                self, X, y, multi_output=not classifies, y_numeric=not classifies, **kwargs
-            )
+        kwargs = {"reset": reset, "ensure_min_samples": least}
+        task = self._current_task
+        classifies = is_task(task, "classification")
+        if self._needs_y or not (y is None or task is None or is_task(task, "reconstruction")):
+            X, y = self._validate(X, y, multi_output=not classifies, **kwargs)
             if classifies:
                 check_classification_targets(y)
-            elif y.dtype.kind not in "biuf":
-                raise ValueError(f"y must be numeric for task={self.task!r}, got dtype {y.dtype}")
+            else:
+                y = _numeric(y, task)
         else:
-            X, y = validate_data(self, X, **kwargs), None
+            X, y = self._validate(X, **kwargs), None
         if sample_weight is None:
             return X, y, None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         weight = weight / weight.max()
         kept = weight > 0
         X, y, weight = X[kept], None if y is None else y[kept], weight[kept]
-        if len(X) < 2:
-            raise ValueError(f"sample_weight must be positive for at least 2 samples, got {len(X)}")
+        if len(X) < least:
+            raise ValueError(
+                f"sample_weight must be positive for at least {least} samples, got {len(X)}"
+            )
         return X, y, None if (weight == weight[0]).all() else weight / weight.mean()
 
     def _initialize(self, X, y, weight, classes=None):
@@ -1048,7 +1061,21 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _check_X(self, X):
         check_is_fitted(self)
-        return validate_data(self, X, dtype=FLOATS, reset=False)
+        return self._validate(X, reset=False)
+
+    def _validate(self, X, *y, **kwargs):
+        if issparse(X):
+            raise TypeError(
+                "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
+                "convert to a dense numpy array, sparse_output=False in encoders such as "
+                "OneHotEncoder, or sparse_threshold=0 in ColumnTransformer."
+            )
+        try:
+            return validate_data(self, X, *y, dtype=FLOATS, **kwargs)
+        except ValueError as error:
+            if str(error) != "Input contains NaN":  # of y, where it holds objects
+                raise
+            raise ValueError("Input y contains NaN.") from error
 
     def _encode(self, X):
         """Return mean and log-variance (or None) of each row in standard coordinates."""

@@ -262,8 +262,20 @@ class FunctionTask(Task):
         self.function = function
 
     def loss(self, x, z, output, y):
-        """Return the function's value."""
-        return self.function(x, z, output, y)
+        """Return the function's value; ValueError where it fails for want of output or y."""
+        try:
+            return self.function(x, z, output, y)
+        except (AttributeError, TypeError) as error:
+            absent = [
+                f"{name} is None: pass {argument}."
+                for name, value, argument in (("output", output, "decoder"), ("y", y, "y"))
+                if value is None
+            ]
+            if "NoneType" not in str(error) or not absent:
+                raise
+            raise ValueError(
+                f"task={self.function!r} failed with: {error}. Its {' Its '.join(absent)}"
+            ) from error
 
 
 TASKS: dict[str, type[Task]] = {

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from skorch.callbacks import EarlyStopping
 
 from sklatent import GaussianEmbedder
@@ -11,6 +12,10 @@ from sklatent.tasks import Classification
 
 X = np.random.default_rng(0).normal(size=(40, 5))
 Y = np.repeat(["a", "b"], 20)
+
+
+def distance(x, z, output, y):
+    return (z[:, 0] - y).square()
 
 
 def with_(value):
@@ -27,6 +32,7 @@ def with_(value):
         (np.full((40, 5), "a"), "could not convert string to float"),
         (X[:, 0], "Expected 2D array, got 1D array"),
         (X[:1], r"1 sample\(s\) .* while a minimum of 2 is required"),
+        (csr_array(X), "Sparse data .* for X.* sparse_output=False .* sparse_threshold=0 in Col"),
         (np.ones((40, 5)), "X is constant"),
         (1e9 + np.zeros((40, 5)), "X is constant"),
         (np.repeat(X[:, :1], 5, axis=1), "n_components=2 exceeds the rank of X: only 1"),
@@ -35,6 +41,11 @@ def with_(value):
 def test_rows_that_cannot_be_embedded(rows, message):
     with pytest.raises(ValueError, match=message):
         GaussianEmbedder(2).fit(rows)
+
+
+def test_sparse_rows_cannot_be_embedded_later_either():
+    with pytest.raises(TypeError, match="sparse_output=False"):
+        GaussianEmbedder(2, max_iter=0).fit(X).transform(csr_array(X))
 
 
 @pytest.mark.parametrize(
@@ -108,14 +119,42 @@ def test_parameters_that_mean_nothing(params, message):
         ("classification", np.full(40, "a"), r"at least 2 classes .* 1 class: \['a'\]"),
         ("classification", np.linspace(0, 1, 40), "Unknown label type: continuous"),
         ("classification", Y[:39], "inconsistent numbers of samples"),
-        ("regression", Y, "could not convert string to float|y must be numeric"),
+        ("classification", np.where(Y == "a", np.nan, Y.astype(object)), "Input y contains NaN"),
+        ("regression", Y, "y must be numeric for task='regression', got dtype <U1"),
+        ("regression", Y.astype(object), "y must be numeric for task='regression': .* float: 'a'"),
         ("regression", np.full(40, np.nan), "Input y contains NaN"),
-        (lambda x, z, output, y: z.sum(-1), Y, "could not convert string|y must be numeric"),
+        ("regression", np.full(40, np.nan, dtype=object), "Input y contains NaN"),
+        (distance, Y, "y must be numeric for task=<function distance"),
     ],
 )
 def test_labels_that_cannot_be_learned(task, y, message):
     with pytest.raises(ValueError, match=message):
         GaussianEmbedder(2, task=task).fit(X, y)
+
+
+@pytest.mark.parametrize("task", ["classification", "regression"])
+def test_labels_that_cannot_be_scored(task):
+    embedder = GaussianEmbedder(2, task=task, max_iter=0).fit(X, np.arange(40) % 2)
+    for y, message in (
+        (None, "requires y to be passed, but the target y is None"),
+        (np.full(40, np.nan), "Input y contains NaN"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            embedder.score(X, y)
+
+
+def test_a_function_without_the_y_or_decoder_that_it_uses():
+    embedder = GaussianEmbedder(2, task=distance)
+    with pytest.raises(ValueError, match=r"task=<function distance .* Its y is None: pass y\.$"):
+        embedder.fit(X)
+    with pytest.raises(ValueError, match=r"Its y is None: pass y\.$"):
+        embedder.set_params(max_iter=0).fit(X, X[:, 0]).score(X)
+    embedder = GaussianEmbedder(2, task=lambda x, z, output, y: output.square().sum(-1))
+    with pytest.raises(ValueError, match=r"Its output is None: pass decoder\.$"):
+        embedder.set_params(decoder=None).fit(X, X[:, 0])
+    # Errors of another kind are the user's own.
+    with pytest.raises(TypeError, match="unsupported operand"):
+        GaussianEmbedder(2, task=lambda x, z, output, y: z + "1").fit(X)
 
 
 @pytest.mark.parametrize(
