@@ -1041,23 +1041,33 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Returns
         -------
         float
-            Reconstruction: the mean of `score_samples`, the log-likelihood in nats per row.
-            Classification: accuracy. Regression: R^2. No task: minus the criterion,
-            reg_weight * regularizer. A callable or a task of your own: minus its mean loss.
+            Reconstruction: the mean of `score_samples`, the log-likelihood in nats per sample.
+            Classification: accuracy. Regression: R^2. A callable or a task of your own: minus
+            the mean of its loss, given what `transform` returns and the decoder's output for the
+            same samples. No task: minus the criterion, reg_weight * regularizer. A regularizer
+            measures a batch as a whole and cannot be weighted: each sample is repeated in
+            proportion to its weight instead, rounded up or down, n_samples in all.
         """
         check_is_fitted(self)
-        if is_task(self._current_task, "reconstruction"):
+        if is_task(self.task_, "reconstruction"):
             value = self.score_samples(X)
             weight = _check_sample_weight(sample_weight, value, dtype=np.float64)
             return float(np.average(value, weights=weight))
-        if is_task(self._current_task, "classification"):
-            return accuracy_score(y, self.predict(X), sample_weight=sample_weight)
-        if is_task(self._current_task, "regression"):
-            return r2_score(y, self.predict(X), sample_weight=sample_weight)
-        rows, labels, weight = self._check_rows(X, y, sample_weight, reset=False)
-        scored = self.net_.resample(self._rows(self.net_, rows, labels, weight, slice(None)))
-        loss, task_loss, _ = self.net_.losses_on(scored).tolist()
-        return -loss if self.task_ is None else -task_loss
+        if self._predicts:
+            metric = accuracy_score if is_task(self.task_, "classification") else r2_score
+            _, y, _ = self._check_rows(X, y, None, reset=False, least=1)
+            return metric(y, self.predict(X), sample_weight=sample_weight)
+        least = 2 if self.task_ is None else 1  # one sample has a loss, but no distribution
+        X, y, weight = self._check_rows(X, y, sample_weight, reset=False, least=least)
+        net = self.net_
+        rows = self._rows(net, X, y, weight, slice(None))
+        with self._isolated(lambda: net.seed, net.device):
+            if self.task_ is None:
+                return -float(net.losses_on(net.resample(rows))[0])
+            u = self._encode(X)[0]
+            output = None if net.uncompiled.decoder is None else self._decode(u)
+            losses = net.task_losses(rows, self._calibrate(u), output)
+        return -float(np.average(losses, weights=weight))
 
     def _check_X(self, X):
         check_is_fitted(self)
@@ -1088,7 +1098,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _decode(self, u):
         return np.concatenate([self.net_.decode(rows) for rows in _chunks(u)])
 
+    def _calibrate(self, u):
+        return u if self._calibration is None else self._calibration.transform(u)
+
     def _to_user(self, u):
-        if self._calibration is not None:
-            u = self._calibration.transform(u)
-        return self._target.to_user(u)
+        return self._target.to_user(self._calibrate(u))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import subspace_angles
-from sklearn.base import clone
+from sklearn.base import clone, is_regressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -16,6 +16,7 @@ from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
+from sklearn.utils import get_tags
 
 from sklatent import GaussianEmbedder
 from sklatent.regularizers import MomentMatching
@@ -358,6 +359,101 @@ def test_a_function_is_given_what_the_users_decoder_returns(digits):
         4, task=margin, decoder=torch.nn.Linear(4, 1), max_iter=120, random_state=0
     ).fit(X, y)
     assert -embedder.score(X, y) < 0.5 * np.log(2)
+
+
+def follow(x, z, output, y):
+    return (z[..., 0] - y).square()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"regularizer": "kl", "target_mean": [3, 4], "target_cov": [[4, 1], [1, 9]]},
+        {"calibration": "gaussianize"},
+    ],
+)
+def test_a_function_is_scored_on_what_transform_returns(params):
+    X, y = load_diabetes(return_X_y=True)
+    y = scale(y)
+    embedder = GaussianEmbedder(
+        2, task=follow, hidden_layer_sizes=(8,), max_iter=3, random_state=0, **params
+    ).fit(X, y)
+    for rows, target in ((X, y), (X[:1], y[:1])):
+        loss = np.square(embedder.transform(rows)[:, 0] - target).mean()
+        assert embedder.score(rows, target) == pytest.approx(-loss, rel=1e-5)  # of float32
+
+
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+def test_a_function_is_scored_on_the_decoder_of_the_uncalibrated_mean(regularizer):
+    # The decoder learns from the embedding before calibration, as that of a built-in task does.
+    def minus_log_logistic(x, z, output, y):
+        return torch.nn.functional.softplus(-output[:, 0])
+
+    X = scale(DATA["wine"])
+    make = {"regularizer": regularizer, "decoder": torch.nn.Linear(2, 1), "random_state": 0}
+    make |= {"task": minus_log_logistic, "hidden_layer_sizes": (8,), "max_iter": 3}
+    raw = GaussianEmbedder(2, calibration=None, **make).fit(X)
+    network = raw.net_.module_.decoder.network
+    weight, bias = (value.detach().numpy() for value in (network.weight, network.bias))
+    output = raw.transform(X) @ weight[0] + bias
+    expected = -np.logaddexp(0, -output).mean()
+    for fitted in (raw, GaussianEmbedder(2, target_mean=[5, 6], **make).fit(X)):
+        assert fitted.score(X) == pytest.approx(expected, rel=1e-5)
+
+
+def noisy(x, z, output, y):
+    return torch.rand(len(z)) + 0 * z.sum(-1)
+
+
+def test_a_function_that_draws_is_scored_alike_each_time():
+    embedder = GaussianEmbedder(2, task=noisy, max_iter=0, random_state=0).fit(DATA["wine"])
+    before = torch.get_rng_state()
+    first = embedder.score(DATA["wine"])
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(3)
+    assert embedder.score(DATA["wine"]) == first
+
+
+def test_a_fitted_task_decides_over_the_parameter():
+    X, y = load_diabetes(return_X_y=True)
+    regressor = GaussianEmbedder(2, task="regression", max_iter=0).fit(X, y)
+    predicted, score = regressor.predict(X), regressor.score(X, y)
+    regressor.set_params(task="reconstruction", regularizer="kl")
+    np.testing.assert_array_equal(regressor.predict(X), predicted)
+    assert regressor.score(X, y) == score
+    assert is_regressor(regressor)
+    assert get_tags(regressor).target_tags.required
+    assert not hasattr(regressor, "inverse_transform")
+    assert not hasattr(regressor, "posterior")
+    regressor.fit(X).inverse_transform(regressor.transform(X))
+    regressor.set_params(task="regression", regularizer="moment")
+    assert not hasattr(regressor, "predict")
+    assert not is_regressor(regressor)
+    assert not get_tags(regressor).target_tags.required
+    assert regressor.posterior(X).std.shape == (len(X), 2)
+    assert regressor.score(X) == pytest.approx(regressor.score_samples(X).mean())
+    # A fit that fails leaves nothing fitted: the parameters decide again.
+    with pytest.raises(ValueError, match="contains NaN"):
+        regressor.fit(np.full_like(X, np.nan), y)
+    assert hasattr(regressor, "predict")
+    assert not hasattr(regressor, "posterior")
+
+
+def test_methods_that_are_absent_say_which_task_or_regularizer_has_them():
+    needed = {
+        "predict": "task='classification' or 'regression', got task='reconstruction'",
+        "predict_proba": "task='classification', got task='reconstruction'",
+        "posterior": "regularizer='kl', got regularizer='moment'",
+    }
+    for name, message in needed.items():
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'") as error:
+            getattr(GaussianEmbedder(), name)
+        assert message in str(error.value.__cause__)
+    for name in ("inverse_transform", "sample", "score_samples"):
+        with pytest.raises(AttributeError, match=f"no attribute '{name}'") as error:
+            getattr(GaussianEmbedder(task=None), name)
+        assert "task='reconstruction', got task=None" in str(error.value.__cause__)
 
 
 class Distance(Task):

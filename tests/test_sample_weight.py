@@ -4,18 +4,25 @@ import numpy as np
 import pytest
 import sklearn
 from sklearn.datasets import load_digits, load_wine
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
 
 from sklatent import GaussianEmbedder
+from sklatent.regularizers import Regularizer
+from sklatent.tasks import Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
 X, y = load_wine(return_X_y=True)
 X = scale(X)
 TASKS = ["reconstruction", "classification", "regression"]
+
+
+def follow(x, z, output, y):
+    return (z[..., 0] - y).square()
 
 
 def embedder(**params):
@@ -123,6 +130,77 @@ def test_weights_are_routed():
         ).fit(X, y, sample_weight=weight)
     expected = embedder().fit(X, sample_weight=weight).transform(X)
     np.testing.assert_array_equal(pipeline[0].transform(X), expected)
+
+
+def label(x, z, output, y):
+    return y + 0 * z.sum(-1)
+
+
+class Label(Task):
+    def loss(self, x, z, output, y):
+        return label(x, z, output, y)
+
+
+@pytest.mark.parametrize("task", [label, Label()])
+def test_own_losses_are_averaged_with_weights(task):
+    fitted = embedder(task=task, max_iter=0).fit(X, y)
+    means = {(1, 3): 7.5, (0.25, 0.75): 7.5, (0, 1): 10, (7, 0): 0, (2, 2): 5}
+    for weight, mean in means.items():
+        assert fitted.score(X[:2], [0, 10], sample_weight=weight) == -mean
+    assert fitted.score(X[:2], [0, 10]) == -5
+
+
+@pytest.mark.parametrize("task", [*TASKS, follow])
+def test_a_weight_scores_as_repetitions_do(task):
+    fitted = embedder(task=task, max_iter=0).fit(X, y)
+    weight = np.random.default_rng(0).integers(0, 4, size=len(X))
+    repeated = fitted.score(np.repeat(X, weight, axis=0), np.repeat(y, weight))
+    assert fitted.score(X, y, sample_weight=weight) == pytest.approx(repeated, rel=1e-6)
+
+
+class SecondMoment(Regularizer):
+    def __call__(self, embedding, n_rows=float("inf"), generator=None):
+        return embedding.sample[..., 0].square().mean(-1)
+
+
+@pytest.mark.filterwarnings("ignore:task=None trains")
+def test_without_a_task_samples_are_repeated_in_proportion_to_their_weights():
+    fitted = embedder(task=None, regularizer=SecondMoment(), calibration=None, max_iter=0).fit(X)
+    value = np.square(fitted.transform(X)[:, 0])
+    kept = value > np.quantile(value, 0.8)
+    weight = np.where(kept, 9.0, 1.0)
+    score = fitted.score(X, sample_weight=weight)
+    assert fitted.score(X, sample_weight=5 * weight) == score
+    share = weight / weight.mean()
+    low, high = ((rounded(share) * value).mean() for rounded in (np.floor, np.ceil))
+    assert value.mean() < low <= -score <= high
+    assert fitted.score(X, sample_weight=kept) == fitted.score(X[kept])
+
+
+def test_the_noise_variance_is_weighted():
+    weight = np.random.default_rng(0).integers(1, 5, size=len(X))
+    make = {"max_iter": 0, "early_stopping": False}
+    repeated = embedder(**make).fit(np.repeat(X, weight, axis=0))
+    weighted = embedder(**make).fit(X, sample_weight=weight)
+    assert weighted.noise_variance_ == pytest.approx(repeated.noise_variance_, rel=1e-6)
+    # On the samples set aside too: those off a plane of 3 dimensions have a millionth of the rest.
+    weight = np.where(np.arange(len(X)) % 2, 1.0, 1e-6)
+    pca = PCA(3).fit(X)
+    rows = np.where(weight[:, None] == 1, pca.inverse_transform(pca.transform(X)), X)
+    plain, weighted = (embedder(max_iter=0).fit(rows, sample_weight=w) for w in (None, weight))
+    assert weighted.noise_variance_ < 1e-5 * plain.noise_variance_
+
+
+def test_active_components_are_counted_with_weights():
+    # The second component varies in two samples of 400 only, and they have half of the weight.
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(400, 3)) * [10, 1e-3, 1e-3]
+    rows[:2, 1] = [3, -3]
+    weight = np.r_[200.0, 200.0, np.ones(398)]
+    make = {"regularizer": "kl", "max_iter": 0, "early_stopping": False, "random_state": 0}
+    fitted = GaussianEmbedder(2, **make).fit(rows, sample_weight=weight)
+    assert np.var(fitted.transform(rows)[:, 1]) < 0.02
+    assert fitted.n_active_components_ == 2
 
 
 def test_weights_of_a_stream():

@@ -362,6 +362,22 @@ class EmbedderNet(NeuralNet):
         criterion = task_loss + self.criterion_.reg_weight * penalty
         return torch.stack([criterion, task_loss, penalty])
 
+    def task_losses(self, rows: Rows, u: NDArray, output: NDArray | None) -> NDArray:
+        """Return the task's loss of each sample, given its embedding and the decoder's output.
+
+        Parameters
+        ----------
+        rows : Rows
+        u : ndarray of shape (n, k)
+            In standard coordinates.
+        output : ndarray of shape (n, q) or None
+        """
+        z, given = self.rows(u, None, None).x, None
+        if output is not None:
+            given = self.rows(output, None, None).x
+        with torch.no_grad():
+            return self.criterion_.task_losses(rows.x, z, given, rows.y).cpu().double().numpy()
+
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the modules' weights, against a critic of their average."""
         with self._averaged():

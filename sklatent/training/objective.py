@@ -66,9 +66,7 @@ class Objective(nn.Module):
         """
         penalty = task_loss = embedding.mean.new_zeros(embedding.mean.shape[:-2])
         if self.task is not None:
-            losses = self.task_losses(x, embedding.sample, output, y)
-            _check_loss("task", losses, embedding.mean.shape[:-1])
-            task_loss = losses.mean(dim=-1)
+            task_loss = self.task_losses(x, embedding.sample, output, y).mean(dim=-1)
         if opinion is not None:
             penalty = opinion
         elif self.regularizer is not None:
@@ -80,10 +78,12 @@ class Objective(nn.Module):
     def task_losses(self, x: Tensor, u: Tensor, output: Tensor | None, y: Tensor | None) -> Tensor:
         """Return the task's loss of each sample, of shape (..., n)."""
         assert self.task is not None
-        if self.task.standardized:
-            return self.task.loss(x, u, output, y)
-        z = self.target_mean + linear(u, self.target_factor)
-        return self.task.loss(self.mean + self.scale * x, z, output, y)
+        z = u
+        if not self.task.standardized:
+            x, z = self.mean + self.scale * x, self.target_mean + linear(u, self.target_factor)
+        losses = self.task.loss(x, z, output, y)
+        _check_loss("task", losses, u.shape[:-1])
+        return losses
 
 
 def _check_loss(name: str, value: Any, shape: torch.Size) -> None:
