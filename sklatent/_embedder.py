@@ -256,12 +256,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     loss_ : float or None
         Training loss in the last epoch; None before the first.
     best_loss_ : float or None
-        Least training loss; None with early stopping.
+        Least training loss; None if the last call to `fit` used early stopping.
     loss_curve_, task_loss_curve_, regularizer_curve_ : list of shape (n_iter_,)
         Training loss and its two parts: loss = task loss + reg_weight * regularizer.
     validation_scores_ : list of shape (n_iter_ + 1,) or None
-        Minus the criterion on the rows set aside, first at the start; None without early
-        stopping.
+        Minus the criterion on the samples set aside, at the start and after each epoch; nan
+        after the epochs of `partial_fit` or of a fit without early stopping. None if no fit
+        used early stopping.
     noise_variance_ : float
         Reconstruction only: residual variance per feature, the residual sum of squares over
         n (n_features - n_components), on the rows set aside where there are some.
@@ -827,8 +828,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if isinstance(self.regularizer_, Adversarial):
             self.critic_ = net.critic_
             self.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
-        self.validation_scores_ = net.patience.scores_ or None
-        self.best_loss_ = None if net.patience.scores_ else min(self.loss_curve_, default=None)
+        scores = net.patience.scores_
+        missing = [np.nan] * (self.n_iter_ + 1 - len(scores))
+        self.validation_scores_ = scores + missing if scores else None
+        self.best_loss_ = min(self.loss_curve_, default=None) if held_out is None else None
 
     def _residual_variance(self, x, u, weight):
         squares = np.square(x - self._decode(u)).sum(axis=1, dtype=np.float64)

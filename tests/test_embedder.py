@@ -587,8 +587,42 @@ def test_training_loss_stops_training_otherwise():
 
 @pytest.mark.filterwarnings("default:Stochastic Optimizer")
 def test_unfinished_training_warns_as_in_mlps():
-    with pytest.warns(ConvergenceWarning, match=r"Maximum iterations \(1\) reached"):
-        GaussianEmbedder(2, max_iter=1).fit(DATA["wine"])
+    message = r"Maximum iterations \(1\) reached .* {}.* Increase max_iter .* tol=0.0001"
+    kept = {True: "best weights .* early_stopping", False: "last weights; early_stopping=True"}
+    for early_stopping, weights in kept.items():
+        with pytest.warns(ConvergenceWarning, match=message.format(weights)):
+            GaussianEmbedder(2, max_iter=1, early_stopping=early_stopping).fit(DATA["wine"])
+
+
+def test_scores_and_losses_of_a_mixed_history():
+    # One score at the start and one after each epoch, where samples were set aside.
+    X = DATA["wine"]
+    embedder = GaussianEmbedder(2, hidden_layer_sizes=(8,), warm_start=True, random_state=0)
+
+    def scored():
+        assert len(embedder.loss_curve_) == embedder.n_iter_
+        return np.isfinite(embedder.validation_scores_).tolist()
+
+    embedder.set_params(early_stopping=False, max_iter=2).fit(X).partial_fit(X)
+    assert embedder.validation_scores_ is None
+    assert embedder.best_loss_ == min(embedder.loss_curve_)
+    embedder.set_params(early_stopping=True, max_iter=1).fit(X)
+    assert scored() == 3 * [False] + 2 * [True]
+    assert embedder.best_loss_ is None
+    before = embedder.validation_scores_
+    embedder.fit(X)
+    assert scored() == 3 * [False] + 3 * [True]
+    np.testing.assert_array_equal(embedder.validation_scores_[:5], before)
+    embedder.set_params(early_stopping="auto").partial_fit(X)
+    assert scored() == 3 * [False] + 3 * [True] + [False]
+    assert embedder.best_loss_ == min(embedder.loss_curve_)
+    embedder.fit(X)
+    assert scored() == 3 * [False] + 5 * [True]
+    embedder.set_params(early_stopping=False, max_iter=2).fit(X)
+    assert scored() == 3 * [False] + 5 * [True] + 2 * [False]
+    assert embedder.best_loss_ == min(embedder.loss_curve_)
+    embedder.set_params(warm_start=False).fit(X)
+    assert embedder.validation_scores_ is None
 
 
 def test_verbose_prints_the_losses(capsys):

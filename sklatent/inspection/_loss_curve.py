@@ -29,7 +29,7 @@ class LossCurveDisplay:
     regularizer : ndarray of shape (n_iter,)
         Times `reg_weight`, as it was in training.
     criterion : ndarray of shape (n_iter + 1,) or None
-        None without early stopping.
+        nan after epochs without early stopping; None if there are only such.
     critic_loss : ndarray of shape (n_iter,) or None
         None without a critic.
 
@@ -171,7 +171,7 @@ class LossCurveDisplay:
             (self.lines_[name],) = axes.plot(epochs, values, **merged(Line2D, style, line_kwargs))
         self.best_epoch_ = self.best_ = None
         if self.criterion is not None:
-            self.best_epoch_ = best = int(np.argmin(self.criterion))
+            self.best_epoch_ = best = int(np.nanargmin(self.criterion))
             mark = {"s": 110, "facecolors": "none", "edgecolors": VERMILION, "linewidths": 2}
             mark |= {"label": f"best epoch: {best}", "zorder": 4, "clip_on": False}
             mark = merged(PathCollection, mark, scatter_kwargs)

@@ -1,5 +1,6 @@
 """Bridges from skorch's events to the curves, the stopping rule and the best weights."""
 
+import math
 from typing import Any
 
 import torch
@@ -73,7 +74,8 @@ class Patience(Callback):
     Attributes
     ----------
     scores_ : list of float
-        Minus the criterion on the validation rows, before the first epoch and after each.
+        Minus the criterion on the validation rows, before the first epoch and after each; nan
+        after those that had no validation rows and were followed by some that had.
     wait_ : Tensor of shape (...)
         Number of epochs without improvement, per model.
     done_ : Tensor of shape (...)
@@ -97,8 +99,9 @@ class Patience(Callback):
         if X[1] is not None:
             criterion = net.losses_on(X[1])[0].tolist()
             self._watch(net, criterion, keep_weights=True)
-            if not self.scores_:
-                self.scores_.append(_minus(criterion))
+            gap = len(net.history) - len(self.scores_)
+            if gap >= 0:  # no score yet of the last epoch, nor of those in the gap
+                self.scores_ += [math.nan] * gap + [_minus(criterion)]
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         validated = dataset_valid is not None
