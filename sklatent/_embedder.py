@@ -1,8 +1,10 @@
 """GaussianEmbedder: parameters, validation, fit and transform; no tensor arithmetic."""
 
+from __future__ import annotations  # help() shows "ArrayLike", not the types that it stands for
+
 import copy
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self, cast
@@ -110,6 +112,29 @@ def _numeric(y: NDArray, task: Any) -> NDArray:
 
 def _chunks(rows: NDArray) -> Iterator[NDArray]:
     return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+
+def _for_task(*kinds: str) -> Callable[[GaussianEmbedder], bool]:
+    """Return a check for `available_if` that raises for tasks of another kind."""
+
+    def check(self: GaussianEmbedder) -> bool:
+        if any(is_task(self._current_task, kind) for kind in kinds):
+            return True
+        needed = " or ".join(map(repr, kinds))
+        raise AttributeError(f"available only with task={needed}, got task={self._current_task!r}")
+
+    return check
+
+
+def _stochastic(self: GaussianEmbedder) -> bool:
+    """Check for `available_if`: raise where the encoder is not stochastic."""
+    regularizer = self._current_regularizer
+    if is_stochastic(regularizer):
+        return True
+    raise AttributeError(
+        "available only with a stochastic encoder, such as that of regularizer='kl', got "
+        f"regularizer={regularizer!r}"
+    )
 
 
 class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -421,13 +446,19 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return self.task_ if hasattr(self, "net_") else self.task
 
     @property
+    def _current_regularizer(self):
+        """The regularizer that was fitted with, or else the one that will be."""
+        return self.regularizer_ if hasattr(self, "net_") else self.regularizer
+
+    @property
     def _needs_y(self):
         task = self._current_task
         return self._predicts or (isinstance(task, Task) and task.supervised)
 
     @property
     def _predicts(self):
-        return is_task(self._current_task, "classification") or is_task(self.task, "regression")
+        task = self._current_task
+        return is_task(task, "classification") or is_task(task, "regression")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
@@ -854,7 +885,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """
         return self._to_user(self._encode(self._check_X(X))[0])
 
-    @available_if(lambda self: is_stochastic(getattr(self, "regularizer_", self.regularizer)))
+    @available_if(_stochastic)
     def posterior(self, X: ArrayLike) -> Posterior:
         """Return the distribution of the embedding of each row; stochastic encoders only.
 
@@ -890,7 +921,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
         return Posterior(self._to_user(mean), std, cov)
 
-    @available_if(lambda self: is_task(self._current_task, "reconstruction"))
+    @available_if(_for_task("reconstruction"))
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
         """Decode an embedding.
 
@@ -915,7 +946,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
-    @available_if(lambda self: is_task(self._current_task, "reconstruction"))
+    @available_if(_for_task("reconstruction"))
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
         """Draw from the target and decode.
 
@@ -940,7 +971,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             u = self._calibration.inverse_transform(u)
         return self._start.unstandardize(self._decode(u))
 
-    @available_if(lambda self: is_task(self._current_task, "reconstruction"))
+    @available_if(_for_task("reconstruction"))
     def score_samples(
         self, X: ArrayLike, return_effective_sample_size: bool = False
     ) -> NDArray | tuple[NDArray, NDArray]:
@@ -999,7 +1030,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         units = X.shape[1] * np.log(self._start.scale)
         return value.cpu().numpy() - units, effective.cpu().numpy()
 
-    @available_if(lambda self: self._predicts)
+    @available_if(_for_task("classification", "regression"))
     def predict(self, X: ArrayLike) -> NDArray:
         """Predict y from the embedding of X, by the decoder.
 
@@ -1014,7 +1045,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         output = self._decode(self._encode(self._check_X(X))[0])
         return cast(Classification | Regression, self.task_).predict(output)
 
-    @available_if(lambda self: is_task(self._current_task, "classification"))
+    @available_if(_for_task("classification"))
     def predict_proba(self, X: ArrayLike) -> NDArray:
         """Return the probability of each class, by the decoder.
 
