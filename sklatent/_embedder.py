@@ -573,7 +573,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         rows = self._rows(net, X, y, weight, slice(None))
         # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
         self._train(net, rows, None, 1, n_rows=np.inf)
-        past = copy.copy(getattr(self, "_reservoir", None))
+        past = copy.deepcopy(getattr(self, "_reservoir", None))
         if past is None:
             past = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
         # What is kept of the past is read at each call: half the digits, half the time.

@@ -132,6 +132,58 @@ def test_a_fit_that_fails_to_resume_leaves_the_estimator_as_it_was():
     np.testing.assert_array_equal(embedder.fit(X).transform(X), twin.fit(X).transform(X))
 
 
+def settings(net):
+    optimizer = [group["lr"] for group in net.optimizer_.param_groups]
+    return [optimizer, net.lr, net.batch_size, net.patience.get_params(), len(net.history)]
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_a_fit_that_fails_to_resume_leaves_every_setting_as_it_was(early_stopping):
+    make = {"early_stopping": early_stopping, "max_iter": 2, "random_state": 0}
+    embedder = GaussianEmbedder(2, warm_start=True, **make).fit(X)
+    twin = copy.deepcopy(embedder)
+    # The failure is the diverging loss of the first attempt; the second has the same settings.
+    later = {"learning_rate_init": 0.01, "batch_size": 20, "tol": 5.0, "n_iter_no_change": 3}
+    embedder.set_params(reg_weight=1e39, target_mean=[5, 5], early_stopping=True, **later)
+    with pytest.raises(ValueError, match="Lower learning_rate_init"):
+        embedder.fit(X)
+    assert settings(embedder.net_) == settings(twin.net_)
+    assert embedder.validation_scores_ == twin.validation_scores_
+    later |= {"reg_weight": 1.0, "target_mean": [1, 1], "early_stopping": early_stopping}
+    for each in (embedder, twin):
+        each.set_params(**later).fit(X)
+    np.testing.assert_array_equal(embedder.transform(X), twin.transform(X))
+    np.testing.assert_array_equal(embedder.loss_curve_, twin.loss_curve_)
+    assert embedder.validation_scores_ == twin.validation_scores_
+
+
+class Fragile(torch.nn.Linear):
+    """A network that fails outside training while it is told to."""
+
+    broken = False
+
+    def forward(self, x):
+        if self.broken and not self.training:
+            raise RuntimeError("out of memory")
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("n_samples", [60, 5000])  # the sample of the stream has 4096
+def test_a_stream_goes_on_after_a_call_that_fails(n_samples, monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(n_samples, 3))
+    embedder = GaussianEmbedder(2, encoder=Fragile, hidden_layer_sizes=(4,), random_state=0)
+    twin = copy.deepcopy(embedder.partial_fit(rows))
+    with monkeypatch.context() as patch:
+        patch.setattr(Fragile, "broken", True)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            embedder.partial_fit(10 * rows)
+    assert embedder.n_iter_ == len(embedder.net_.history) == 1
+    for each in (embedder, twin):
+        each.partial_fit(rows)
+    np.testing.assert_array_equal(embedder.transform(rows), twin.transform(rows))
+    assert embedder.noise_variance_ == twin.noise_variance_
+
+
 class Jittered(Regularizer):
     """A regularizer of a user's own that draws from torch's global generator."""
 

@@ -388,8 +388,10 @@ class EmbedderNet(NeuralNet):
         return [self.module_, self.optimizer_, *critic]
 
     def checkpoint(self) -> tuple[Any, ...]:
-        """Return all that training changes."""
+        """Return all that training and new settings change."""
         return (
+            {"lr": self.lr, "batch_size": self.batch_size},
+            self.patience.get_params(),
             self.criterion_,
             [copy.deepcopy(part.state_dict()) for part in self._stateful()],
             self.generator_.get_state(),
@@ -400,7 +402,10 @@ class EmbedderNet(NeuralNet):
 
     def restore(self, checkpoint: tuple[Any, ...]) -> None:
         """Go back to a checkpoint."""
-        self.criterion_, states, generator, self.paused_, n_epochs, n_scores = checkpoint
+        settings, patience, objective, states, generator, paused, n_epochs, n_scores = checkpoint
+        self.criterion_, self.paused_ = objective, paused
+        self.__dict__.update(settings)
+        self.patience.set_params(**patience)
         for part, state in zip(self._stateful(), states, strict=True):
             part.load_state_dict(state)
         self.generator_.set_state(generator)
