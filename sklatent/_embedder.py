@@ -534,7 +534,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         self
         """
-        if self.early_stopping is True:
+        if self.early_stopping and self.early_stopping != "auto":
             raise ValueError("partial_fit does not support early_stopping=True")
         with self._as_it_was_on_failure():
             self._partial_fit(X, y, classes, sample_weight)
@@ -773,9 +773,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _n_valid(self, n):
         """Return how many of n rows are set aside."""
-        if self.early_stopping is False or (self.early_stopping == "auto" and n < 10):
-            return 0
-        return max(2, round(self.validation_fraction * n))
+        stops_early = n >= 10 if self.early_stopping == "auto" else self.early_stopping
+        return max(2, round(self.validation_fraction * n)) if stops_early else 0
 
     def _prepare(self, net, X, y, weight, n_valid=None):
         """Return rows to train on, rows set aside or None, and the indices of the latter."""

@@ -107,7 +107,11 @@ def resolve_regularizer(value: Regularizer | str | None) -> Regularizer | None:
         return None
     regularizer = REGULARIZERS[value]() if isinstance(value, str) else clone(value)
     _check_regularizer(regularizer)
-    return regularizer
+    # A grid over an array gives NumPy's scalars, some of which torch refuses.
+    scalars = regularizer.get_params().items()
+    return regularizer.set_params(
+        **{name: value.item() for name, value in scalars if isinstance(value, np.generic)}
+    )
 
 
 def _check_regularizer(regularizer: Regularizer) -> None:

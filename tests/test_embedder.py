@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils import get_tags
 
 from sklatent import GaussianEmbedder
-from sklatent.regularizers import MomentMatching
+from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
 from sklatent.tasks import Task
 
 pytestmark = pytest.mark.filterwarnings(
@@ -540,6 +540,59 @@ def test_a_regularizers_parameters_need_an_instance():
     with pytest.raises(ValueError, match=r"an instance of a class from sklatent\.tasks"):
         GaussianEmbedder(task=None).set_params(task__point=3)
     GaussianEmbedder().set_params(regularizer=MomentMatching(), regularizer__cov_weight=3)
+
+
+NUMBERS = {
+    "n_components": np.int64(2),
+    "regularizer": np.str_("moment"),
+    "reg_weight": np.float32(0.5),
+    "hidden_layer_sizes": np.array([8]),
+    "task": np.str_("classification"),
+    "activation": np.str_("relu"),
+    "calibration": np.str_("gaussianize"),
+    "learning_rate_init": np.float32(0.5),
+    "batch_size": np.uint8(50),
+    "max_iter": np.uint8(3),
+    "tol": np.float32(0.5),
+    "n_iter_no_change": np.uint8(1),
+    "validation_fraction": np.float32(0.25),
+    "device": np.str_("cpu"),
+    "random_state": np.int64(1),
+    "warm_start": np.False_,
+}
+CRITIC = {
+    "loss": np.str_("lsgan"),
+    "joint": np.False_,
+    "n_critic": np.uint8(2),
+    "critic_learning_rate": np.float32(0.5),
+    "gradient_penalty": np.float32(0.5),
+    "critic_hidden_layer_sizes": np.array([8]),
+}
+
+
+@pytest.mark.parametrize(
+    ("params", "regularizer"),
+    [
+        ({"early_stopping": np.False_}, None),
+        ({"early_stopping": np.True_}, None),
+        ({"early_stopping": np.str_("auto"), "init": np.str_("random")}, None),
+        ({}, (Adversarial, CRITIC)),
+        ({}, (SlicedEppsPulley, {"n_slices": np.uint8(8), "n_knots": np.uint8(5)})),
+        ({}, (MomentMatching, {"unbiased": np.False_, "cov_weight": np.float32(0.5)})),
+    ],
+)
+def test_parameters_from_an_array_are_those_of_python(params, regularizer):
+    # A grid over an array, np.array([True, False]), holds NumPy's scalars.
+    def embedding(make):
+        values = {name: make(value) for name, value in (NUMBERS | params).items()}
+        if regularizer is not None:
+            kind, own = regularizer
+            values["regularizer"] = kind(**{name: make(value) for name, value in own.items()})
+        return GaussianEmbedder(**values).fit_transform(*load_wine(return_X_y=True))
+
+    np.testing.assert_array_equal(
+        embedding(lambda value: value), embedding(lambda value: value.tolist())
+    )
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
