@@ -499,9 +499,14 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         with self._as_it_was_on_failure():
             converged = self._fit(X, y, sample_weight)
         if not converged:
+            if self.best_loss_ is None:
+                kept = "the best weights on the samples set aside by early_stopping"
+            else:
+                kept = "the last weights; early_stopping=True keeps the best"
             warnings.warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                "optimization hasn't converged yet.",
+                f"optimization hasn't converged yet. The embedding has {kept}. Increase max_iter "
+                f"to train longer, or tol={self.tol} to stop earlier.",
                 ConvergenceWarning,
                 stacklevel=3,
             )
