@@ -320,13 +320,19 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     Examples
     --------
+    >>> import numpy as np
     >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
     >>> from sklatent import GaussianEmbedder
-    >>> X, _ = load_digits(return_X_y=True)
-    >>> embedder = GaussianEmbedder(n_components=8, max_iter=5, random_state=0)
-    >>> Z = embedder.fit_transform(X[:500])  # doctest: +SKIP
-    >>> embedder.inverse_transform(Z).shape  # doctest: +SKIP
+    >>> X = load_digits().data[:500]
+    >>> embedder = GaussianEmbedder(8, hidden_layer_sizes=(64,), tol=0.01, random_state=0)
+    >>> Z = embedder.fit_transform(X)
+    >>> np.allclose(np.cov(Z.T), np.eye(8), atol=1e-5)
+    True
+    >>> embedder.inverse_transform(Z).shape
     (500, 64)
+    >>> embedder.score(X) > PCA(8).fit(X).score(X)  # log-likelihoods
+    True
     """
 
     _parameter_constraints: ClassVar[dict] = {
