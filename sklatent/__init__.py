@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from ._embedder_cv import GaussianEmbedderCV
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import; reading the version should not.
     if name == "GaussianEmbedder":

@@ -1,5 +1,7 @@
 """GaussianEmbedderCV: the path over reg_weight, its candidates trained as one stack."""
 
+from __future__ import annotations
+
 import copy
 import inspect
 import math

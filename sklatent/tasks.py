@@ -10,6 +10,8 @@ from scipy.special import softmax
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+__all__ = ["Classification", "FunctionTask", "Reconstruction", "Regression", "Task"]
+
 #: Share of a variance below which what a linear fit leaves unexplained counts as rounding error.
 NOISE_FLOOR = 1e-6
 
@@ -17,6 +19,10 @@ NOISE_FLOOR = 1e-6
 #: says of x, I(z; x) >= I(z; y) (the data processing inequality), so that a beta of 1 pays for no
 #: embedding. A smaller beta pays where it is below the dependence of y on x, which may be weak.
 LABEL_BETA = 0.02
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 class Task(ABC, BaseEstimator):

@@ -1,9 +1,21 @@
 """scikit-learn's own checks, for every regularizer and task."""
 
+import inspect
+import re
+
 import pytest
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklatent import GaussianEmbedder, GaussianEmbedderCV
+import sklatent
+from sklatent import (
+    GaussianEmbedder,
+    GaussianEmbedderCV,
+    calibration,
+    inspection,
+    metrics,
+    regularizers,
+    tasks,
+)
 from sklatent.regularizers import (
     REGULARIZERS,
     Adversarial,
@@ -68,3 +80,21 @@ EXPECTED_FAILURES = {
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
+
+
+def test_the_package_shows_what_it_is_for():
+    assert {"GaussianEmbedder", "GaussianEmbedderCV"} < set(dir(sklatent))
+    packages = [calibration, inspection, metrics, regularizers, sklatent, tasks]
+    for package in packages:
+        public = {name for name in dir(package) if name[0] != "_"}
+        assert public <= set(package.__all__), package.__name__
+        assert all(hasattr(package, name) for name in package.__all__)
+
+
+@pytest.mark.parametrize("estimator", [GaussianEmbedder, GaussianEmbedderCV])
+def test_help_names_types_in_a_word(estimator):
+    for name, method in inspect.getmembers(estimator, inspect.isfunction):
+        if name[0] != "_":
+            signature = str(inspect.signature(method))
+            assert not re.search("_NestedSequence|numpy|typing", signature), signature
+    assert str(inspect.signature(estimator.fit)).startswith("(self, X: 'ArrayLike', y: 'ArrayLike")
