@@ -1,5 +1,6 @@
 """GaussianEmbedder: what it promises of the embedding."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 from sklearn.utils import get_tags
+from skorch.callbacks import Callback
 
 from sklatent import GaussianEmbedder
 from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
@@ -262,6 +264,29 @@ def test_samples_look_like_rows(digits):
         assert 0.6 < share < 1.1
 
 
+def test_samples_are_decoded_draws_from_the_target():
+    X = scale(DATA["wine"])
+    make = {"target_mean": [5, 6], "max_iter": 5, "early_stopping": False, "random_state": 0}
+    make |= {"hidden_layer_sizes": (16,), "learning_rate_init": 0.01}
+    cov = np.array([[4.0, 1.0], [1.0, 9.0]])
+    draws = np.random.RandomState(3).standard_normal((50, 2))
+    for calibration in ("affine", "gaussianize"):
+        embedder = GaussianEmbedder(2, calibration=calibration, target_cov=cov, **make).fit(X)
+        z = [5, 6] + draws @ np.linalg.cholesky(cov).T
+        np.testing.assert_allclose(
+            embedder.sample(50, random_state=3), embedder.inverse_transform(z), rtol=1e-6
+        )
+    # The draws of a stochastic encoder stand before the calibration of its means.
+    calibrated, raw = (
+        GaussianEmbedder(2, regularizer="kl", calibration=calibration, **make).fit(X)
+        for calibration in ("affine", None)
+    )
+    np.testing.assert_array_equal(
+        calibrated.sample(50, random_state=3), raw.sample(50, random_state=3)
+    )
+    assert not np.allclose(calibrated.transform(X), raw.transform(X), atol=1e-3)
+
+
 def test_posterior_is_in_the_targets_coordinates(digits):
     train, test = digits[:2]
     make = {"regularizer": "kl", "max_iter": 5, "random_state": 0}
@@ -273,6 +298,11 @@ def test_posterior_is_in_the_targets_coordinates(digits):
     mean, std, cov = full.posterior(test)
     np.testing.assert_array_equal(mean, full.transform(test))
     np.testing.assert_allclose(np.sqrt(np.diagonal(cov, axis1=1, axis2=2)), std, rtol=1e-6)
+    # Target and calibration are an affine map z = M u + b, and Cov(M u) = M Cov(u) M^T.
+    design = np.column_stack([plain.mean, np.ones(len(test))])
+    matrix = np.linalg.lstsq(design, mean)[0][:2].T
+    pushed = np.einsum("ij,nj,kj->nik", matrix, plain.std**2, matrix)
+    np.testing.assert_allclose(cov, pushed, rtol=1e-6, atol=1e-9)
     with pytest.raises(AttributeError):
         GaussianEmbedder(regularizer="moment").posterior  # noqa: B018 (attribute access is the test)
 
@@ -638,6 +668,36 @@ def test_training_loss_stops_training_otherwise():
     assert embedder.best_loss_ == min(embedder.loss_curve_)
 
 
+class Watched(Callback):
+    """Counts the labels of the samples to train on and of those set aside."""
+
+    def on_train_begin(self, net, X, **kwargs):
+        self.counts = [np.bincount(rows.y).tolist() for rows in X]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_samples_are_set_aside_by_class_where_the_counts_allow_it(seed):
+    def counts(y):
+        rows = np.random.default_rng(0).normal(size=(200, 3))
+        embedder = GaussianEmbedder(2, task="classification", max_iter=0, random_state=seed)
+        embedder.set_params(net_params={"callbacks": [("watched", Watched())]})
+        return dict(embedder.fit(rows, y).net_.callbacks_)["watched"].counts
+
+    assert counts(np.repeat([0, 1, 2], [140, 40, 20])) == [[126, 36, 18], [14, 4, 2]]
+    # A class of one sample cannot be in both parts.
+    assert sum(map(sum, counts(np.repeat([0, 1], [199, 1])))) == 200
+
+
+@pytest.mark.parametrize(
+    ("n", "k", "size"), [(100, 2, 128), (600, 2, 150), (4000, 2, 512), (1000, 200, 800)]
+)
+def test_automatic_batches(n, k, size):
+    rows = np.random.default_rng(0).normal(size=(n, k + 1))
+    embedder = GaussianEmbedder(k, init="random", hidden_layer_sizes=(), max_iter=0)
+    embedder.set_params(early_stopping=False, calibration=None)
+    assert embedder.fit(rows).net_.batch_size == size
+
+
 @pytest.mark.filterwarnings("default:Stochastic Optimizer")
 def test_unfinished_training_warns_as_in_mlps():
     message = r"Maximum iterations \(1\) reached .* {}.* Increase max_iter .* tol=0.0001"
@@ -700,6 +760,10 @@ def test_warm_start_goes_on(digits):
     still = twice.transform(X)
     twice.set_params(learning_rate_init=1e-30).fit(X)
     np.testing.assert_allclose(twice.transform(X), still, atol=1e-6)
+    # No loss improves by 10. The first epoch's counts as an improvement.
+    n_iter = twice.n_iter_
+    patience = {"tol": 10, "n_iter_no_change": 14, "batch_size": 50, "max_iter": 50}
+    assert twice.set_params(**patience).fit(X).n_iter_ == n_iter + 1 + 15
 
 
 def test_warm_start_takes_up_a_changed_task():
@@ -753,11 +817,17 @@ def test_partial_fit_knows_the_classes_to_come(digits):
         fewer.partial_fit(train, y)
 
 
-def test_few_rows_more_do_not_upset_the_calibration(digits):
-    embedder = GaussianEmbedder(8, max_iter=1, random_state=0).fit(digits[0])
-    before = embedder.transform(digits[1])
-    embedder.partial_fit(digits[0][:2])
-    assert np.abs(embedder.transform(digits[1]) - before).max() < 0.5
+def test_ten_samples_per_component_renew_the_calibration(digits):
+    X = digits[0]
+    fitted = GaussianEmbedder(8, max_iter=1, random_state=0).fit(X)
+    before, noise = fitted.transform(X), fitted.noise_variance_
+    fitted.set_params(learning_rate_init=1e-30)  # the encoder stays as it is
+    for n, renewed in ((79, False), (80, True)):
+        embedder = copy.deepcopy(fitted).partial_fit(X[: n - 2]).partial_fit(X[n - 2 : n])
+        assert np.allclose(embedder.transform(X), before, atol=1e-5) is not renewed
+        assert (embedder.noise_variance_ != noise) is renewed
+    Z = embedder.transform(X[:80])
+    np.testing.assert_allclose(np.cov(Z.T), np.eye(8), atol=1e-4)
 
 
 # Gaussianizing calibration
