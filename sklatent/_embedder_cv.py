@@ -8,17 +8,19 @@ import math
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import product
-from numbers import Integral
-from typing import Any, ClassVar, Self
+from numbers import Integral, Real
+from traceback import format_exc
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from sklearn.base import _fit_context, is_classifier
-from sklearn.exceptions import FitFailedWarning
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GridSearchCV, check_cv
+from sklearn.model_selection._validation import _score, _warn_or_raise_about_fit_failures
 from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable, resample
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
@@ -29,7 +31,7 @@ from ._params import is_ours
 from ._start import PCAStart
 from .regularizers import Adversarial
 from .tasks import TASKS
-from .training import Drop, NonFiniteLossError, Stack
+from .training import Drop, Stack
 
 #: Rows of a fold, at most, on which weights are compared while they train.
 RUNG_ROWS = 100
@@ -82,6 +84,12 @@ class GaussianEmbedderCV(GaussianEmbedder):
         & Talwalkar 2016), by the score that decides, on at most 100 rows of a fold. The scores of
         the others, in ``cv_results_``, are those of their shorter training, and they cannot be
         chosen. Candidates that train one at a time are not stopped.
+
+    error_score : "raise" or float, default=nan
+        Score of a candidate whose fit or scoring fails, as in `GridSearchCV`: a warning names the
+        error. A fit fails where the training diverges, or for all weights where a fold cannot
+        be fitted, for example with fewer samples than components. "raise" raises the
+        error instead. If all fits fail, an error is raised in any case.
 
     regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
             init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
@@ -140,6 +148,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         "scoring": [StrOptions(set(get_scorer_names())), callable, list, tuple, dict, None],
         "refit": ["boolean", str, callable],
         "halving": ["boolean"],
+        "error_score": [StrOptions({"raise"}), Real],
     }
 
     def __init__(
@@ -151,6 +160,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         scoring=None,
         refit=True,
         halving=False,
+        error_score=np.nan,
         regularizer="moment",
         task="reconstruction",
         target_mean=None,
@@ -179,6 +189,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         self.scoring = scoring
         self.refit = refit
         self.halving = halving
+        self.error_score = error_score
         self.regularizer = regularizer
         self.task = task
         self.target_mean = target_mean
@@ -230,7 +241,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
         Raises
         ------
         ValueError
-            As `GaussianEmbedder.fit`, and where every candidate diverges.
+            As `GaussianEmbedder.fit`, and where every fit fails or, with
+            ``error_score="raise"``, any.
         """
         for name in [name for name in vars(self) if name[-1] == "_"]:
             delattr(self, name)
@@ -260,52 +272,57 @@ class GaussianEmbedderCV(GaussianEmbedder):
             for train, test in splitter.split(X, y, groups)
         ]
         self.n_splits_ = len(splits)
-        search = GridSearchCV(embedder, {}, scoring=self.scoring, refit=self.refit)
+        search = GridSearchCV(
+            embedder, {}, scoring=self.scoring, refit=self.refit, error_score=self.error_score
+        )
         scorer, _ = search._get_scorers()
         self.scorer_ = getattr(scorer, "_scorers", scorer)
         self._check_halving(several=self.scorer_ is not scorer)
 
-        def score(candidate, fold, max_rows=None):
+        def score(candidate, split, max_rows=None):
             if candidate is None:
-                return None
-            test = splits[fold][1]
+                return self.error_score
+            test = splits[split][1]
             if max_rows is not None and len(test) > max_rows:
                 classes = _safe_indexing(y, test) if is_classifier(embedder) else None
                 test = resample(
                     test, replace=False, n_samples=max_rows, random_state=0, stratify=classes
                 )
-            known = [_safe_indexing(part, test) for part in (X, y) if part is not None]
+            known = [None if part is None else _safe_indexing(part, test) for part in (X, y)]
             weighted = self.scoring is None and weight is not None
             routed = {"sample_weight": weight[test]} if weighted else {}
-            scores = scorer(candidate, *known, **routed)
+            scores = _score(candidate, *known, scorer, routed, self.error_score)
             if isinstance(scores, dict):
                 search._check_refit_for_multimetric(scores)
                 self._check_halving(several=True)
             return scores
 
+        began = time.perf_counter()
         candidates = _Candidates(
             embedder,
             (X, y, weight),
             [train for train, _ in splits],
             self.reg_weights_.tolist(),
             np.unique(data[1]) if is_classifier(embedder) else None,
+            self.error_score,
         )
         callbacks = []
         if self.halving:
             epochs = (self.max_iter // 9, self.max_iter // 3)
             callbacks.append(Drop(epochs, candidates.judge(score, self.refit)))
-        began = time.perf_counter()
         fitted = candidates.fit(self.max_iter, callbacks)
         fit_time = (time.perf_counter() - began) / len(fitted)
         out = []
-        for i, candidate in enumerate(fitted):
+        for i, (_, split) in enumerate(candidates.pairs):
             began = time.perf_counter()
             scores = candidates.scores[i]
             if scores is None:
-                scores = score(candidate, candidates.pairs[i][1])
+                scores = score(fitted[i], split)
             elapsed = time.perf_counter() - began
-            out.append({"test_scores": scores, "fit_time": fit_time, "score_time": elapsed})
-        out = _without_gaps(out)
+            result = {"fit_error": candidates.errors[i], "fit_time": fit_time}
+            out.append(result | {"score_time": elapsed, "test_scores": scores})
+        _warn_or_raise_about_fit_failures(out, self.error_score)
+        _name_error_scores(out, self.error_score)
         grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
         self.cv_results_ = search._format_results(grid, self.n_splits_, out)
 
@@ -353,8 +370,30 @@ class GaussianEmbedderCV(GaussianEmbedder):
         return weights
 
 
+@dataclass
+class _Fold:
+    """An embedder on the training rows of a fold, ready to be trained with any reg_weight."""
+
+    embedder: GaussianEmbedder
+    data: tuple[Any, Any, Any]
+    net: Any
+    rows: Any = None  # to train on
+    valid_rows: Any = None  # to watch, or None
+    valid: Any = None  # indices of those
+
+    def prepare(self, n_valid: int) -> None:
+        """Split off rows to watch."""
+        parts = self.embedder._prepare(self.net, *self.data, n_valid)
+        self.rows, self.valid_rows, self.valid = parts
+
+    @property
+    def n_valid(self) -> int:
+        """How many rows an embedder alone would watch."""
+        return self.embedder._n_valid(len(self.data[0]))
+
+
 class _Candidates:
-    """An embedder on the training rows of each fold, ready to be trained with any reg_weight.
+    """Each reg_weight on each fold.
 
     Parameters
     ----------
@@ -367,6 +406,8 @@ class _Candidates:
     reg_weights : list of float
     classes : ndarray or None
         All classes, for a classification.
+    error_score : "raise" or float
+        Score of those that cannot be fitted.
 
     Attributes
     ----------
@@ -374,6 +415,8 @@ class _Candidates:
         Weight and fold of each candidate: fold by fold of each weight.
     scores : list
         Of each candidate that a judge found hopeless; None of the others.
+    errors : list
+        Why each candidate could not be fitted; None of the others.
     racing : list of float
         The weights that no judge found hopeless.
     """
@@ -385,50 +428,79 @@ class _Candidates:
         trains: list[Any],
         reg_weights: list[float],
         classes: Any,
+        error_score: float | Literal["raise"],
     ) -> None:
         self.pairs = list(product(reg_weights, range(len(trains))))
         self.scores: list[Any] = [None] * len(self.pairs)
+        self.errors: list[str | None] = [None] * len(self.pairs)
         self.racing = list(dict.fromkeys(reg_weights))
-        self.embedders: list[Any] = [copy.copy(embedder) for _ in trains]
-        self.data: list[Any] = [
-            fold._check_rows(
-                *(None if part is None else _safe_indexing(part, train) for part in data),
-                reset=True,
-            )
-            for fold, train in zip(self.embedders, trains, strict=True)
-        ]
-        folds = list(zip(self.embedders, self.data, strict=True))
-        self.nets = [fold._initialize(*each, classes) for fold, each in folds]
-        n_valid = [fold._n_valid(len(each[0])) for fold, each in folds]
-        if max(n_valid) - min(n_valid) <= 1:  # a stack is faster with equally many
-            n_valid = [min(n_valid)] * len(folds)
-        self.rows, self.valid_rows, self.valid = zip(
-            *(
-                fold._prepare(net, *each, n)
-                for net, (fold, each), n in zip(self.nets, folds, n_valid, strict=True)
-            ),
-            strict=True,
-        )
+        self.error_score = error_score
+
+        def make(split: int) -> _Fold:
+            fold = copy.copy(embedder)
+            train = trains[split]
+            parts = (None if part is None else _safe_indexing(part, train) for part in data)
+            X, y, weight = fold._check_rows(*parts, reset=True)
+            return _Fold(fold, (X, y, weight), fold._initialize(X, y, weight, classes))
+
+        every = [self._try(make, split, split=split) for split in range(len(trains))]
+        #: Folds that can be fitted, by their number.
+        self.folds: dict[int, _Fold] = {i: fold for i, fold in enumerate(every) if fold is not None}
+        n_valid = {split: fold.n_valid for split, fold in self.folds.items()}
+        if n_valid and max(n_valid.values()) - min(n_valid.values()) <= 1:
+            # A stack is faster with equally many.
+            n_valid = dict.fromkeys(n_valid, min(n_valid.values()))
+        for split, n in n_valid.items():
+            self._try(self.folds[split].prepare, n, split=split)
+            if self.folds[split].rows is None:
+                del self.folds[split]
+
+    def _try(self, function: Callable, *args: Any, split: int) -> Any:
+        """Call a function; note an error, and return None, for all candidates on a fold."""
+        try:
+            return function(*args)
+        except Exception:
+            if self.error_score == "raise":
+                raise
+            for i, pair in enumerate(self.pairs):
+                if pair[1] == split:
+                    self.errors[i] = format_exc()
+            return None
 
     def fit(self, max_iter: int, callbacks: list[Any]) -> list[GaussianEmbedder | None]:
-        """Return each candidate fitted; None where its training diverged."""
+        """Return each candidate fitted; None where that failed."""
+        if not self.folds:
+            return [None] * len(self.pairs)
         if (reason := self._why_not_stacked()) is not None:
             warnings.warn(
                 f"{reason} cannot be stacked: candidates are trained one at a time",
                 UserWarning,
                 stacklevel=4,
             )
-            return [self._fit_alone(*pair, max_iter) for pair in self.pairs]
-        weights, folds = (torch.tensor(each) for each in zip(*self.pairs, strict=True))
-        rows, watched = list(self.rows), None
-        if any(valid is not None for valid in self.valid_rows):
+            return [self._fit_alone(i, max_iter) for i in range(len(self.pairs))]
+        folds = list(self.folds.values())
+        position = {split: i for i, split in enumerate(self.folds)}
+        #: The candidates in the stack.
+        self.stacked = [i for i, (_, split) in enumerate(self.pairs) if split in self.folds]
+        pairs = [self.pairs[i] for i in self.stacked]
+        rows, watched = [fold.rows for fold in folds], None
+        if any(fold.valid_rows is not None for fold in folds):
             # A fold with too few rows to set some aside watches those that it trains on.
-            watched = [
-                valid or net.resample(train)
-                for net, valid, train in zip(self.nets, self.valid_rows, rows, strict=True)
-            ]
-        stack = Stack(self.nets, folds, weights, callbacks).initialize()
-        return self._finished(stack.train_apart(rows, watched, max_iter))
+            watched = [fold.valid_rows or fold.net.resample(fold.rows) for fold in folds]
+        stack = Stack(
+            [fold.net for fold in folds],
+            torch.tensor([position[split] for _, split in pairs]),
+            torch.tensor([reg_weight for reg_weight, _ in pairs]),
+            callbacks,
+        ).initialize()
+        fitted = self._finished(stack.train_apart(rows, watched, max_iter))
+        for i in self.stacked:
+            if fitted[i] is None:
+                error = "ValueError: the training loss became infinite or not a number"
+                if self.error_score == "raise":
+                    raise ValueError(f"{error[12:]} with reg_weight={self.pairs[i][0]}")
+                self.errors[i] = error
+        return fitted
 
     def judge(self, score: Callable, refit: bool | str) -> Callable[[list[Any]], list[int]]:
         """Return a judge that lets the better third of the weights go on.
@@ -444,28 +516,30 @@ class _Candidates:
         racing = self.racing
 
         def hopeless(nets: list[Any]) -> list[int]:
-            runners = [i for i, (weight, _) in enumerate(self.pairs) if weight in racing]
+            runners = [i for i in self.stacked if self.pairs[i][0] in racing]
             # What does not race is not worth finishing.
-            fitted = self._finished([net if i in runners else None for i, net in enumerate(nets)])
+            nets = [
+                net if i in runners else None for i, net in zip(self.stacked, nets, strict=True)
+            ]
+            fitted = self._finished(nets)
             scores = {i: score(fitted[i], self.pairs[i][1], RUNG_ROWS) for i in runners}
             means = []
             for weight in racing:
                 mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
-                mine = [each[refit] if isinstance(each, dict) else each for each in mine]
-                means.append(np.mean([np.nan if each is None else each for each in mine]))
+                means.append(np.mean([_the_one(each, refit) for each in mine]))
             if np.isnan(means).all():
                 return []
-            best = np.argsort(-np.nan_to_num(means, nan=-np.inf))[: math.ceil(len(racing) / 3)]
-            racing[:] = [racing[i] for i in best]
+            order = np.argsort(-np.nan_to_num(means, nan=-np.inf))
+            racing[:] = [racing[i] for i in order[: math.ceil(len(racing) / 3)]]
             dropped = [i for i in runners if self.pairs[i][0] not in racing]
             for i in dropped:
                 self.scores[i] = scores[i]
-            return dropped
+            return [self.stacked.index(i) for i in dropped]
 
         return hopeless
 
     def _why_not_stacked(self) -> str | None:
-        embedder = self.embedders[0]
+        embedder = next(iter(self.folds.values())).embedder
         for name in ("encoder", "decoder", "net_params"):
             if getattr(embedder, name) not in (None, {}):
                 return f"{name}={getattr(embedder, name)!r}"
@@ -473,48 +547,52 @@ class _Candidates:
             return f"task={embedder.task!r}"
         return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
 
-    def _fit_alone(self, reg_weight: float, fold: int, max_iter: int) -> GaussianEmbedder | None:
-        net, rows = copy.deepcopy(self.nets[fold]), self.rows[fold]
-        embedder = copy.copy(self.embedders[fold])
+    def _fit_alone(self, i: int, max_iter: int) -> GaussianEmbedder | None:
+        reg_weight, split = self.pairs[i]
+        if split not in self.folds:
+            return None
+        fold = self.folds[split]
+        net = copy.deepcopy(fold.net)
+        embedder = copy.copy(fold.embedder)
         embedder.reg_weight = reg_weight
         net.set_objective(embedder._objective())
         try:
-            embedder._train(net, rows, self.valid_rows[fold], max_iter, n_rows=len(rows))
-        except ValueError as error:
-            if not isinstance(error.__cause__, NonFiniteLossError):
+            embedder._train(net, fold.rows, fold.valid_rows, max_iter, n_rows=len(fold.rows))
+        except Exception:
+            if self.error_score == "raise":
                 raise
-            net = None
+            self.errors[i] = format_exc()
+            return None
         return self._finish(net, reg_weight, fold)
 
     def _finished(self, nets: list[Any]) -> list[GaussianEmbedder | None]:
-        return [self._finish(net, *pair) for net, pair in zip(nets, self.pairs, strict=True)]
+        """Return embedders with the nets of the stack; None for other candidates."""
+        fitted: list[GaussianEmbedder | None] = [None] * len(self.pairs)
+        for i, net in zip(self.stacked, nets, strict=True):
+            if net is not None:
+                reg_weight, split = self.pairs[i]
+                fitted[i] = self._finish(net, reg_weight, self.folds[split])
+        return fitted
 
-    def _finish(self, net: Any, reg_weight: float, fold: int) -> GaussianEmbedder | None:
-        if net is None:
-            return None
-        embedder = copy.copy(self.embedders[fold])
+    def _finish(self, net: Any, reg_weight: float, fold: _Fold) -> GaussianEmbedder:
+        embedder = copy.copy(fold.embedder)
         embedder.reg_weight = reg_weight
         net.set_objective(embedder._objective())
         if isinstance(embedder.regularizer_, Adversarial):
-            watched = self.valid_rows[fold] or self.rows[fold]
-            embedder.critic_gap_ = net.critic_gap(watched)
-        x, _, weight = self.data[fold]
-        embedder._finish(net, embedder._start.standardize(x), weight, held_out=self.valid[fold])
+            embedder.critic_gap_ = net.critic_gap(fold.valid_rows or fold.rows)
+        x, _, weight = fold.data
+        embedder._finish(net, embedder._start.standardize(x), weight, held_out=fold.valid)
         return embedder
 
 
-def _without_gaps(out: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Let candidates that diverged score nan."""
-    scores = [each["test_scores"] for each in out if each["test_scores"] is not None]
-    if not scores:
-        raise ValueError("the training loss of every candidate became infinite or not a number")
-    if len(scores) < len(out):
-        warnings.warn(
-            f"{len(out) - len(scores)} of {len(out)} fits failed: their training loss became "
-            "infinite or not a number. They score nan.",
-            FitFailedWarning,
-            stacklevel=4,
-        )
-    nan = dict.fromkeys(scores[0], np.nan) if isinstance(scores[0], dict) else np.nan
-    filled = ((each, each["test_scores"]) for each in out)
-    return [each | {"test_scores": nan if score is None else score} for each, score in filled]
+def _the_one(scores: Any, name: Any) -> float:
+    """Return the score that counts; a failed candidate has one without a name."""
+    return scores[name] if isinstance(scores, dict) else scores
+
+
+def _name_error_scores(out: list[dict[str, Any]], error_score: float | str) -> None:
+    """Give failed candidates as many scores as the others have."""
+    named = next((each["test_scores"] for each in out if isinstance(each["test_scores"], dict)), {})
+    for each in out:
+        if named and not isinstance(each["test_scores"], dict):
+            each["test_scores"] = dict.fromkeys(named, error_score)

@@ -1,6 +1,7 @@
 import copy
 import pickle
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
@@ -42,6 +43,17 @@ def grid_search(reg_weights, cv, scoring=reconstruction_scorer, **params):
     embedder = GaussianEmbedder(4, **params)
     grid = {"reg_weight": reg_weights}
     return GridSearchCV(embedder, grid, cv=cv, scoring=scoring, refit=False).fit(X, LABELS)
+
+
+@contextmanager
+def ignored_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def several_scores(embedder, X, y=None):
+    return {name: scorer(embedder, X) for name, scorer in SCORES.items()}
 
 
 @pytest.mark.parametrize(
@@ -321,6 +333,92 @@ def test_one_at_a_time_is_the_grid_search_itself():
     )
 
 
+# Three splits: of all but a few digits, of three samples (too few for four components), and with
+# test samples of one class only.
+FULL = (np.arange(0, 200), np.arange(200, 300))
+TOO_FEW = (np.arange(0, 3), np.arange(200, 300))
+ONE_CLASS = (np.arange(0, 200), 200 + np.flatnonzero(LABELS[200:300] == 3))
+
+
+def fails_for_small_weights(embedder, X, y=None):
+    if embedder.reg_weight < 1:
+        raise RuntimeError("no score today")
+    return reconstruction_scorer(embedder, X)
+
+
+@pytest.mark.parametrize(
+    ("splits", "params"),
+    [
+        ([FULL, TOO_FEW], {"scoring": reconstruction_scorer}),
+        ([FULL, TOO_FEW], {"scoring": SCORES, "refit": "r2"}),
+        ([FULL, TOO_FEW], {"scoring": several_scores, "refit": "r2"}),
+        ([FULL, ONE_CLASS], {"scoring": "neg_log_loss", "task": "classification"}),
+        ([FULL, FULL], {"scoring": fails_for_small_weights}),
+    ],
+    ids=["fit", "fit, scores by name", "fit, a function of scores", "one class", "scorer"],
+)
+@pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
+@pytest.mark.parametrize("error_score", [np.nan, -7.0, "raise"])
+def test_what_fails_has_the_error_score_of_a_grid_search(splits, params, net_params, error_score):
+    # Also where candidates train one at a time.
+    scoring, refit = params["scoring"], params.get("refit", False)
+    params = {"max_iter": 2, "net_params": net_params, "task": params.get("task", "reconstruction")}
+    options = {"cv": splits, "scoring": scoring, "error_score": error_score}
+    reg_weights = [0.1, 1.0]
+    grid = GridSearchCV(
+        GaussianEmbedder(4, **params, **SMALL), {"reg_weight": reg_weights}, refit=refit, **options
+    )
+    path = GaussianEmbedderCV(4, reg_weights=reg_weights, refit=refit, **options, **params, **SMALL)
+    if error_score == "raise":
+        errors = []
+        for search in (grid, path):
+            with pytest.raises((ValueError, RuntimeError)) as raised, ignored_warnings():
+                search.fit(X, LABELS)
+            errors.append((raised.type, str(raised.value)))
+        assert errors[0] == errors[1]
+        return
+    results, categories = [], []
+    for search in (grid, path):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            search.fit(X, LABELS)
+        results.append(search.cv_results_)
+        ours = [each for each in caught if "failed" in str(each.message)]
+        categories.append({each.category for each in ours})
+    assert categories[0] == categories[1] != set()
+    n_errors = 0
+    for key in [key for key in results[0] if "_test_" in key and key.startswith("split")]:
+        failed = [np.equal(each[key], error_score) | np.isnan(each[key]) for each in results]
+        np.testing.assert_array_equal(*failed)
+        n_errors += failed[0].sum()
+    assert n_errors > 0
+    assert search.best_index_ == grid.best_index_
+
+
+@pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
+def test_an_error_is_raised_where_all_fits_fail(net_params):
+    search = GaussianEmbedderCV(
+        4, cv=[TOO_FEW, TOO_FEW], max_iter=2, net_params=net_params, **SMALL
+    )
+    with pytest.raises(ValueError, match=r"All the 12 fits failed[\s\S]*n_components=4"):
+        search.fit(X)
+
+
+@pytest.mark.filterwarnings("ignore:One or more of the test scores")
+@pytest.mark.parametrize("error_score", [np.nan, -7.0])
+def test_halving_goes_on_without_a_fold_that_fails(error_score):
+    reg_weights = [0.1, 1.0, 1e3]
+    search = GaussianEmbedderCV(
+        4, reg_weights=reg_weights, cv=[FULL, TOO_FEW, FULL], scoring=reconstruction_scorer,
+        max_iter=18, halving=True, error_score=error_score, **SMALL,
+    )  # fmt: skip
+    with pytest.warns(FitFailedWarning):
+        search.fit(X)
+    assert search.cv_results_["survived"].sum() == 1
+    np.testing.assert_array_equal(search.cv_results_["split1_test_score"], error_score)
+    assert np.isfinite(search.cv_results_["split2_test_score"]).all()
+
+
 @pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
 def test_a_candidate_that_diverges_scores_nan(net_params):
     search = GaussianEmbedderCV(
@@ -425,6 +523,60 @@ def test_halving_compares_weights_on_all_classes():
     params = {**SMALL, "task": "classification", "reg_weights": [0.1, 1, 10, 100], "max_iter": 9}
     search = GaussianEmbedderCV(4, cv=2, scoring="roc_auc", halving=True, refit=False, **params)
     assert np.isfinite(search.fit(X, y).cv_results_["mean_test_score"]).all()
+
+
+def test_halving_keeps_the_shares_of_the_classes():
+    seen = []
+
+    def accuracy(embedder, X, y):
+        seen.append((embedder.n_iter_, y))
+        return embedder.score(X, y)
+
+    params = {**SMALL, "task": "classification", "reg_weights": [0.1, 1, 10], "max_iter": 9}
+    GaussianEmbedderCV(4, cv=2, scoring=accuracy, halving=True, refit=False, **params).fit(
+        X, LABELS
+    )
+    rungs = [y for n_iter, y in seen if n_iter < 9]
+    assert rungs
+    for y in rungs:
+        assert len(y) == 100
+        shares = np.bincount(LABELS) * 100 / len(X)
+        assert np.abs(np.bincount(y) - shares).max() < 2  # each rounded, of a fold within one
+
+
+def test_halving_compares_scores_that_are_weighted_as_the_fit_is():
+    weight = np.where(LABELS == 0, 20.0, 1.0)
+    train, test = np.arange(300), np.arange(300, 400)
+    params = {**SMALL, "batch_size": 128}
+    search = GaussianEmbedderCV(
+        4, reg_weights=[1.0, 10.0, 100.0], cv=[(train, test)], halving=True, max_iter=9,
+        refit=False, **params,
+    ).fit(X, sample_weight=weight)  # fmt: skip
+    for i in np.flatnonzero(~search.cv_results_["survived"]):
+        # Dropped after one epoch, or after three.
+        expected = [
+            GaussianEmbedder(4, reg_weight=search.reg_weights_[i], max_iter=n, **params)
+            .fit(X[train], sample_weight=weight[train])
+            .score(X[test], sample_weight=weight[test])
+            for n in (1, 3)
+        ]
+        score = search.cv_results_["mean_test_score"][i]
+        assert np.abs(np.array(expected) - score).min() < 1e-3
+
+
+def test_a_weight_that_diverges_is_dropped_though_scores_are_negative():
+    def negative(embedder, X, y=None):
+        return reconstruction_scorer(embedder, X) - 5
+
+    search = GaussianEmbedderCV(
+        4, reg_weights=[1.0, 1e39, 0.1], cv=2, max_iter=18, learning_rate_init=0.1, halving=True,
+        early_stopping=False, scoring=negative, refit=False, **SMALL,
+    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        search.fit(X)
+    assert search.reg_weight_ != 1e39
+    assert search.cv_results_["survived"].tolist() != [False, True, False]
 
 
 def test_halving_drops_nobody_by_scores_that_are_not_numbers():

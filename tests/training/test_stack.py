@@ -1,10 +1,17 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
+from sklearn.datasets import load_wine
+from sklearn.preprocessing import scale
 from torch import nn
+from torch.testing import assert_close
 
+from sklatent import GaussianEmbedder
 from sklatent.networks import MLP, Gated
-from sklatent.training import Rows
+from sklatent.regularizers import Regularizer
+from sklatent.training import Drop, Rows, Stack
 from sklatent.training.stack import FoldBatches, stack_modules
 
 
@@ -71,3 +78,91 @@ def test_a_stack_of_modules_is_a_loop_over_them(kind):
     # The modules are left as they were.
     assert modules[0] is not stacked
     assert next(modules[0].parameters()).ndim == next(stacked.parameters()).ndim - 1
+
+
+# A stack of nets: each model is trained and watched as its net alone would be.
+
+WINE = scale(load_wine().data)
+FOLD_SIZES = (90, 60)
+
+
+class InverseRows(Regularizer):
+    """One over the number of rows that batches are from, in nats; plus the mean square."""
+
+    in_nats = True
+
+    def __call__(self, embedding, n_rows=float("inf"), generator=None):
+        return embedding.sample.square().mean(dim=(-2, -1)) * self.scale + 1 / n_rows
+
+    scale = 0.0
+
+
+class MeanSquare(InverseRows):
+    scale = 1.0
+
+
+def nets_of_folds(regularizer, **params):
+    """Nets at their start, and each fold's rows to train on and to watch."""
+    nets, train, valid = [], [], []
+    for n in FOLD_SIZES:
+        embedder = GaussianEmbedder(
+            2, regularizer=regularizer, hidden_layer_sizes=(4,), max_iter=0, random_state=0
+        )
+        net = embedder.set_params(**params).fit(WINE[:n]).net_
+        x = embedder._start.standardize(WINE[: n + 20])
+        train.append(net.rows(x[:n], None, None))
+        valid.append(net.rows(x[n:], None, None))
+        nets.append(net)
+    return nets, train, valid
+
+
+def criterion_alone(net, valid, reg_weight):
+    net = copy.deepcopy(net)
+    net.criterion_.reg_weight = reg_weight
+    return net.losses_on(valid)[0].item()
+
+
+def test_each_fold_has_its_own_nats_and_number_of_rows():
+    nets, train, _ = nets_of_folds(InverseRows())
+    folds = torch.tensor([0, 1, 1, 0])
+    stack = Stack(nets, folds, torch.ones(4), []).initialize()
+    for net, fold in zip(stack.train_apart(train, None, 1), folds.tolist(), strict=True):
+        nats = nets[fold].criterion_.task.nats_
+        expected = 1 / (FOLD_SIZES[fold] * nats)
+        assert net.history[-1, "regularizer"] == pytest.approx(expected, rel=1e-5)
+    assert nets[0].criterion_.task.nats_ != nets[1].criterion_.task.nats_
+
+
+def test_scores_are_the_models_own_after_others_have_left():
+    nets, train, valid = nets_of_folds(MeanSquare())
+    pairs = [(0, 0.1), (1, 10.0), (0, 30.0), (1, 0.5)]
+    judged = []
+
+    def judge(alone):
+        judged.extend(alone)
+        return [0, 2]
+
+    folds, reg_weights = (torch.tensor(each) for each in zip(*pairs, strict=True))
+    stack = Stack(nets, folds, reg_weights, [Drop([1], judge)]).initialize()
+    trained = stack.train_apart(train, valid, 3)
+    assert [len(net.history) for net in trained] == [1, 3, 1, 3]
+    for net, (fold, reg_weight) in zip(trained, pairs, strict=True):
+        start = criterion_alone(nets[fold], valid[fold], reg_weight)
+        assert -net.patience.scores_[0] == pytest.approx(start, rel=1e-5)
+        # The best weights come back, and they are this model's.
+        best = criterion_alone(net, valid[fold], reg_weight)
+        assert -max(net.patience.scores_) == pytest.approx(best, rel=1e-5)
+    assert len(judged) == 4
+
+
+def test_models_are_judged_with_their_best_weights():
+    # Steps so large that the start is best.
+    nets, train, valid = nets_of_folds(MeanSquare(), learning_rate_init=0.3)
+    judged = []
+    judge = Drop([2], lambda alone: judged.extend(alone) or [])
+    stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), [judge]).initialize()
+    stack.train_apart(train, valid, 2)
+    for net, start in zip(judged, nets, strict=True):
+        assert max(net.patience.scores_[1:]) < net.patience.scores_[0]
+        for name, value in start.module_.state_dict().items():
+            assert_close(net.module_.state_dict()[name], value)
