@@ -404,19 +404,26 @@ def test_an_error_is_raised_where_all_fits_fail(net_params):
         search.fit(X)
 
 
+def epochs_and_weight(embedder, X, y=None):
+    return embedder.n_iter_ + 1e-6 * embedder.reg_weight
+
+
 @pytest.mark.filterwarnings("ignore:One or more of the test scores")
 @pytest.mark.parametrize("error_score", [np.nan, -7.0])
 def test_halving_goes_on_without_a_fold_that_fails(error_score):
     reg_weights = [0.1, 1.0, 1e3]
     search = GaussianEmbedderCV(
-        4, reg_weights=reg_weights, cv=[FULL, TOO_FEW, FULL], scoring=reconstruction_scorer,
-        max_iter=18, halving=True, error_score=error_score, **SMALL,
+        4, reg_weights=reg_weights, cv=[FULL, TOO_FEW, FULL], scoring=epochs_and_weight, max_iter=18, halving=True,
+        error_score=error_score, **SMALL,
     )  # fmt: skip
     with pytest.warns(FitFailedWarning):
         search.fit(X)
-    assert search.cv_results_["survived"].sum() == 1
+    survived = search.cv_results_["survived"]
+    assert survived.sum() == 1
     np.testing.assert_array_equal(search.cv_results_["split1_test_score"], error_score)
-    assert np.isfinite(search.cv_results_["split2_test_score"]).all()
+    for split in (0, 2):
+        epochs = search.cv_results_[f"split{split}_test_score"]
+        np.testing.assert_allclose(epochs, np.where(survived, 18, 2), atol=1e-2)
 
 
 @pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
@@ -564,19 +571,29 @@ def test_halving_compares_scores_that_are_weighted_as_the_fit_is():
         assert np.abs(np.array(expected) - score).min() < 1e-3
 
 
-def test_a_weight_that_diverges_is_dropped_though_scores_are_negative():
+def test_halving_drops_a_weight_without_a_score_though_others_are_negative():
     def negative(embedder, X, y=None):
-        return reconstruction_scorer(embedder, X) - 5
+        return np.nan if embedder.reg_weight == 1 else -embedder.reg_weight
 
     search = GaussianEmbedderCV(
-        4, reg_weights=[1.0, 1e39, 0.1], cv=2, max_iter=18, learning_rate_init=0.1, halving=True,
-        early_stopping=False, scoring=negative, refit=False, **SMALL,
+        4, reg_weights=[1.0, 10.0, 100.0], cv=2, max_iter=9, halving=True, scoring=negative,
+        refit=False, **SMALL,
     )  # fmt: skip
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with pytest.warns(UserWarning, match="non-finite"):
         search.fit(X)
-    assert search.reg_weight_ != 1e39
-    assert search.cv_results_["survived"].tolist() != [False, True, False]
+    assert search.cv_results_["survived"].tolist() == [False, True, False]
+
+
+def test_candidates_are_scored_under_their_own_weight():
+    # Without a task the score is minus reg_weight times the regularizer.
+    search = GaussianEmbedderCV(
+        4, task=None, reg_weights=[1.0, 10.0], cv=2, max_iter=0, refit=False,
+        scoring=lambda embedder, X, y=None: embedder.score(X), **SMALL,
+    )  # fmt: skip
+    with pytest.warns(UserWarning, match="regularizer alone"):
+        one, ten = search.fit(X).cv_results_["mean_test_score"]
+    assert one < 0
+    assert ten == pytest.approx(10 * one, rel=1e-4)
 
 
 def test_halving_drops_nobody_by_scores_that_are_not_numbers():

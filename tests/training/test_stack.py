@@ -125,8 +125,15 @@ def criterion_alone(net, valid, reg_weight):
 def test_each_fold_has_its_own_nats_and_number_of_rows():
     nets, train, _ = nets_of_folds(InverseRows())
     folds = torch.tensor([0, 1, 1, 0])
-    stack = Stack(nets, folds, torch.ones(4), []).initialize()
-    for net, fold in zip(stack.train_apart(train, None, 1), folds.tolist(), strict=True):
+    nets[0].batch_size, nets[1].batch_size = 45, 20
+    # Also where another model has left.
+    leave = Drop([1], lambda alone: [0])
+    stack = Stack(nets, folds, torch.ones(4), [leave]).initialize()
+    trained = stack.train_apart(train, None, 2)
+    assert [len(net.history) for net in trained] == [1, 2, 2, 2]
+    # An epoch has as many steps as one of the largest fold alone.
+    assert stack.history[-1, "train_batch_count"] == 2
+    for net, fold in zip(trained, folds.tolist(), strict=True):
         nats = nets[fold].criterion_.task.nats_
         expected = 1 / (FOLD_SIZES[fold] * nats)
         assert net.history[-1, "regularizer"] == pytest.approx(expected, rel=1e-5)
