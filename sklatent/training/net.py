@@ -121,8 +121,10 @@ class EmbedderNet(NeuralNet):
         return self
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
-        # Compiled modules have no second derivative, which the gradient penalty takes.
-        return module if name == "critic" else super().torch_compile(module, name)
+        # The encoder and decoder only. The gradient penalty takes the critic's second derivative,
+        # which compiled modules do not have. The objective computes constants on the way, some of
+        # them cached, and draws random numbers: tracing would put its own values in their place.
+        return super().torch_compile(module, name) if name == "module" else module
 
     def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
         self.optimizer_.zero_grad()

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from sklatent import GaussianEmbedder
 from sklatent.networks import Embedding
-from sklatent.regularizers import KLDivergence, MomentMatching
+from sklatent.regularizers import KLDivergence, MomentMatching, _kernel_distance
 from sklatent.tasks import Classification, FunctionTask, Reconstruction, Regression
 from sklatent.training import Objective
 
@@ -256,6 +256,33 @@ def test_losses_on_rows_are_those_of_the_decoded_embedding(task, y):
     task_loss = net.losses_on(net.rows(x, code, None))[1].item()
     # Rounded to float32 along the way.
     assert task_loss == pytest.approx(expected.mean(), rel=1e-4)
+
+
+# Compilation
+
+
+def half_precision(graph, inputs):
+    """A compiler whose programs give sixteen-bit numbers."""
+    shorten = lambda value: value.half().to(value) if isinstance(value, torch.Tensor) else value  # noqa: E731
+    return lambda *args: [shorten(value) for value in graph(*args)]
+
+
+@pytest.mark.parametrize("regularizer", ["moment", "energy", "cramer_wold"])
+def test_compiling_leaves_the_objective_alone(regularizer):
+    x, u = X[:100, 10:16], torch.randn(50, 2, generator=torch.Generator().manual_seed(0))
+    clear = _kernel_distance._constants.cache_clear
+    clear()
+    compiler = {"compile": True, "compile__backend": half_precision}
+    compiled, plain = (
+        embedder(regularizer=regularizer, n_components=2, max_iter=1, net_params=params).fit(x)
+        for params in (compiler, None)
+    )
+    # The networks are rounded. What is kept for later fits, in the same process, is exact.
+    assert compiled.loss_curve_ != plain.loss_curve_
+    assert compiled.loss_curve_ == pytest.approx(plain.loss_curve_, rel=0.01)
+    value = plain.regularizer_(Embedding(u, None, u))
+    clear()
+    assert_close(value, plain.regularizer_(Embedding(u, None, u)), rtol=0, atol=0)
 
 
 # Copies and types
