@@ -777,7 +777,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ours = (
             self.encoder is None
             and self.decoder is None
-            and (self.task_ is None or type(self.task_) in TASKS.values())
+            and is_ours(self.task_)
             and is_ours(self.regularizer_)
         )
         return nullcontext() if ours else isolated(draw_seed(), device)

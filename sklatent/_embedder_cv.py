@@ -30,7 +30,6 @@ from ._embedder import GaussianEmbedder
 from ._params import is_ours
 from ._start import PCAStart
 from .regularizers import Adversarial
-from .tasks import TASKS
 from .training import Drop, Stack
 
 #: Rows of a fold, at most, on which weights are compared while they train.
@@ -543,7 +542,7 @@ class _Candidates:
         for name in ("encoder", "decoder", "net_params"):
             if getattr(embedder, name) not in (None, {}):
                 return f"{name}={getattr(embedder, name)!r}"
-        if embedder.task_ is not None and type(embedder.task_) not in TASKS.values():
+        if not is_ours(embedder.task_):
             return f"task={embedder.task!r}"
         return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
 

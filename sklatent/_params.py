@@ -15,10 +15,13 @@ from sklearn.utils._param_validation import (
 )
 from skorch.callbacks import EarlyStopping
 
-from .regularizers import REGULARIZERS, Adversarial, Regularizer
+from .regularizers import REGULARIZERS, Adversarial, Regularizer, Sum, Weighted
 from .tasks import TASKS, FunctionTask, Task
 
 REGISTRIES: dict[str, Mapping[str, type]] = {"regularizer": REGULARIZERS, "task": TASKS}
+
+#: Regularizers and tasks that run no code of the user's.
+OURS = {*REGULARIZERS.values(), *TASKS.values(), Sum, Weighted}
 
 WEIGHT = [Interval(Real, 0, None, closed="left")]
 COUNT = [Interval(Integral, 1, None, closed="left")]
@@ -80,12 +83,13 @@ def is_stochastic(regularizer: Regularizer | str | None) -> bool:
     return getattr(kind, "stochastic", False)
 
 
-def is_ours(regularizer: Regularizer | None) -> bool:
-    """Say whether a regularizer, its terms and its critic are all of this package."""
-    params = {} if regularizer is None else regularizer.get_params()
-    terms = [part for part in (regularizer, *params.values()) if isinstance(part, Regularizer)]
-    ours = all(type(term).__module__.startswith("sklatent.") for term in terms)
-    return ours and params.get("critic") is None
+def is_ours(part: Regularizer | Task | None) -> bool:
+    """Say whether a regularizer with its terms and critic, or a task, is all of this package."""
+    if part is None:
+        return True
+    params = part.get_params(deep=False)
+    terms = [value for value in params.values() if isinstance(value, Regularizer)]
+    return type(part) in OURS and params.get("critic") is None and all(map(is_ours, terms))
 
 
 def check_nested(name: str, value: Any, params: Mapping[str, Any]) -> None:
@@ -116,7 +120,7 @@ def resolve_regularizer(value: Regularizer | str | None) -> Regularizer | None:
 
 def _check_regularizer(regularizer: Regularizer) -> None:
     params = regularizer.get_params(deep=False)
-    if type(regularizer).__module__.startswith("sklatent."):
+    if type(regularizer) in OURS:
         constraints = {name: CONSTRAINTS[name] for name in params}
         name = type(regularizer).__name__
         validate_parameter_constraints(constraints, params, caller_name=name)
