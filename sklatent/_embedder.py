@@ -570,7 +570,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         net = self._resume(len(X)) if resume else self._initialize(X, y, weight)
         rows, valid_rows, valid = self._prepare(net, X, y, weight)
         stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
-        self._finish(net, self._start.standardize(X), weight, held_out=valid)
+        watched = rows if valid_rows is None else valid_rows
+        self._finish(net, self._start.standardize(X), weight, watched, held_out=valid)
         waited = bool(net.patience.wait_ > self.n_iter_no_change)
         return stopped or waited or self.max_iter == 0
 
@@ -591,7 +592,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         past.add(self._start.standardize(X).astype(np.float32), weight)
         self._reservoir = past
         calibrate = first or len(past.rows) >= 10 * self.n_components_
-        self._finish(net, past.rows, past.weight, calibrate=calibrate)
+        self._finish(net, past.rows, past.weight, rows, calibrate=calibrate)
 
     def _check_rows(self, X, y, sample_weight, *, reset, least=2):
         """Validate, and drop the rows of weight zero; equal weights become None."""
@@ -825,18 +826,18 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _train(self, net, rows, valid, epochs, **kwargs):
         try:
             with self._isolated(net.draw_seed, net.device):
-                stopped = net.train(rows, valid, epochs, **kwargs)
-                if isinstance(self.regularizer_, Adversarial):
-                    self.critic_gap_ = net.critic_gap(rows if valid is None else valid)
-                return stopped
+                return net.train(rows, valid, epochs, **kwargs)
         except NonFiniteLossError as error:
             raise ValueError(
                 f"{error}. Lower learning_rate_init={self.learning_rate_init} or "
                 f"reg_weight={self.reg_weight}, or look for extreme values in X."
             ) from error
 
-    def _finish(self, net, x, weight, held_out=None, calibrate=True):
-        """Fit what follows training on standardised rows, and set the fitted attributes."""
+    def _finish(self, net, x, weight, watched, held_out=None, calibrate=True):
+        """Fit what follows training on standardised rows, and set the fitted attributes.
+
+        `watched` are the samples on which the critic is evaluated.
+        """
         self.net_ = net
         mean = np.concatenate([net.encode(rows)[0] for rows in _chunks(x)])
         if is_stochastic(self.regularizer_):
@@ -869,6 +870,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if isinstance(self.regularizer_, Adversarial):
             self.critic_ = net.critic_
             self.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
+            self.critic_gap_ = net.critic_gap(watched)
         scores = net.patience.scores_
         missing = [np.nan] * (self.n_iter_ + 1 - len(scores))
         self.validation_scores_ = scores + missing if scores else None

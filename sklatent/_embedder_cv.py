@@ -29,7 +29,6 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 from ._embedder import GaussianEmbedder
 from ._params import is_ours
 from ._start import PCAStart
-from .regularizers import Adversarial
 from .training import Drop, Stack
 
 #: Rows of a fold, at most, on which weights are compared while they train.
@@ -577,10 +576,9 @@ class _Candidates:
         embedder = copy.copy(fold.embedder)
         embedder.reg_weight = reg_weight
         net.set_objective(embedder._objective())
-        if isinstance(embedder.regularizer_, Adversarial):
-            embedder.critic_gap_ = net.critic_gap(fold.valid_rows or fold.rows)
         x, _, weight = fold.data
-        embedder._finish(net, embedder._start.standardize(x), weight, held_out=fold.valid)
+        x = embedder._start.standardize(x)
+        embedder._finish(net, x, weight, fold.valid_rows or fold.rows, held_out=fold.valid)
         return embedder
 
 
