@@ -692,7 +692,15 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
             "a stochastic encoder": is_stochastic(self.regularizer_),
             "a critic of pairs": getattr(self.regularizer_, "joint", None),
+            # The user's object, of which `regularizer_` holds a copy.
+            "critic": getattr(self.regularizer, "critic", None),
+            "critic_hidden_layer_sizes": self._critic_hidden_layer_sizes(),
         }
+
+    def _critic_hidden_layer_sizes(self):
+        if not isinstance(self.regularizer_, Adversarial):
+            return None
+        return resolve_hidden_layer_sizes(self.regularizer_.critic_hidden_layer_sizes)
 
     def _build_net(self, seed, net_seed, batch_size):
         start = self._start

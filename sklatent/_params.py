@@ -33,13 +33,13 @@ CONSTRAINTS: dict[str, list] = {
     "unbiased": ["boolean"],
     "n_slices": COUNT,
     "n_knots": [Interval(Integral, 3, None, closed="left")],
-    "loss": [StrOptions({"wgan-gp", "lsgan", "gan"})],
+    "loss": [StrOptions({"gan", "lsgan", "wgan", "wgan-gp"})],
     "joint": ["boolean"],
     "critic": [torch.nn.Module, callable, None],
     "critic_hidden_layer_sizes": ["array-like"],
-    "n_critic": COUNT,
-    "critic_learning_rate": [Interval(Real, 0, None, closed="neither")],
-    "gradient_penalty": WEIGHT,
+    "n_critic": [*COUNT, None],
+    "critic_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+    "gradient_penalty": [*WEIGHT, None],
     "kernel": [StrOptions({"imq", "rbf"})],
     "weight": WEIGHT,
     "regularizer": [Regularizer],
@@ -127,9 +127,10 @@ def _check_regularizer(regularizer: Regularizer) -> None:
     if isinstance(regularizer, Adversarial):
         widths = "critic_hidden_layer_sizes of Adversarial"
         resolve_hidden_layer_sizes(regularizer.critic_hidden_layer_sizes, widths)
-        if regularizer.loss == "wgan-gp" and regularizer.gradient_penalty == 0:
+        if regularizer.loss in ("wgan", "wgan-gp") and regularizer.gradient_penalty == 0:
             raise ValueError(
-                "gradient_penalty of Adversarial must be positive for loss='wgan-gp', got 0"
+                "gradient_penalty of Adversarial must be positive for "
+                f"loss={regularizer.loss!r}, got 0"
             )
     for term in params.values():
         if isinstance(term, Adversarial):

@@ -114,9 +114,8 @@ class EmbedderNet(NeuralNet):
     def initialize_optimizer(self, triggered_directly: Any = None) -> "EmbedderNet":
         super().initialize_optimizer()
         if self.critic_ is not None:
-            rate = self._adversary.critic_learning_rate
             self.critic_optimizer_ = torch.optim.Adam(
-                self.critic_.parameters(), lr=rate, betas=(0.5, 0.9), fused=True
+                self.critic_.parameters(), **self._critic_rates(), fused=True
             )
         return self
 
@@ -161,14 +160,18 @@ class EmbedderNet(NeuralNet):
     def _adversary(self) -> Adversarial:
         return cast(Adversarial, self.criterion_.regularizer)
 
+    def _critic_rates(self) -> dict[str, Any]:
+        settings = self._adversary.settings
+        return {"lr": settings.critic_learning_rate, "betas": settings.betas}
+
     def _critic_steps(self, x: Tensor) -> Tensor:
         """Train the critic before a step of the encoder; return its losses."""
         with torch.no_grad():
             u = self.uncompiled.encoder(x, self._noise(x, self.generator_)).sample
-        n_steps = self._adversary.n_critic
+        n_steps = self._adversary.settings.n_critic
         # The penalty at the last step alone, at the weight of all (Karras et al. 2020, appendix B);
         # at each step where nothing else bounds the critic.
-        lazy = self._adversary.loss != "wgan-gp"
+        lazy = self._adversary.loss in ("gan", "lsgan")
         shares = [0] * (n_steps - 1) + [n_steps] if lazy else [1] * n_steps
         return torch.stack([self._critic_step(x, u, share) for share in shares])
 
@@ -176,7 +179,9 @@ class EmbedderNet(NeuralNet):
         with torch.no_grad():
             prior, encoded = self._pairs(x, u, self.generator_)
         self.critic_optimizer_.zero_grad()
-        loss = self._adversary.critic_loss(self.critic_, prior, encoded, penalty_share)
+        loss = self._adversary.critic_loss(
+            self.critic_, prior, encoded, penalty_share, self.generator_
+        )
         loss.sum().backward()
         self.critic_optimizer_.step()
         return loss.detach()
@@ -283,6 +288,9 @@ class EmbedderNet(NeuralNet):
     def set_objective(self, objective: Objective) -> None:
         """Change what training minimises."""
         self.criterion_ = objective.to(self.device)
+        if self.critic_ is not None:
+            for group in self.critic_optimizer_.param_groups:
+                group.update(self._critic_rates())
 
     def train(self, rows: Rows, valid: Rows | None, epochs: int, n_rows: float) -> bool:
         """Train for some epochs; return whether the stopping rule ended it.

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
 )
 
-LOSSES = ("lsgan", "wgan-gp", "gan")
+LOSSES = ("lsgan", "wgan", "wgan-gp", "gan")
 WINE = scale(load_wine().data)
 every_loss = pytest.mark.parametrize("loss", LOSSES)
 every_form = pytest.mark.parametrize(
@@ -90,16 +90,99 @@ def test_nonsaturating_loss():
 
 
 def test_wasserstein_loss_without_the_penalty():
-    # Gulrajani et al. 2017, equation 3.
+    # Arjovsky et al. 2017, equation 2; Gulrajani et al. 2017, equation 3.
     critic, v, u = small(), draws(50, 2), draws(50, 2, seed=1)
     difference = (critic(u).mean() - critic(v).mean()).item()
-    adversary = Adversarial(loss="wgan-gp", gradient_penalty=0)
-    assert adversary.critic_loss(critic, v, u).item() == pytest.approx(difference)
-    adversary = Adversarial(loss="wgan-gp", gradient_penalty=3.0)
-    assert adversary.encoder_loss(critic, v, u).item() == pytest.approx(-3 * difference)
+    for loss, factor in (("wgan", 3.0), ("wgan-gp", 1.0)):
+        adversary = Adversarial(loss=loss, gradient_penalty=0)
+        assert adversary.critic_loss(critic, v, u).item() == pytest.approx(difference)
+        adversary = Adversarial(loss=loss, gradient_penalty=3.0)
+        assert adversary.encoder_loss(critic, v, u).item() == pytest.approx(-factor * difference)
 
 
-@pytest.mark.parametrize(("loss", "value"), [("lsgan", 0.5), ("wgan-gp", 3.0), ("gan", 0.0)])
+class Spy:
+    """A critic x'x / 2, whose gradient at x is x, that remembers the last points it has seen."""
+
+    def __call__(self, x):
+        self.seen = x.detach()
+        return 0.5 * x.square().sum(dim=-1, keepdim=True)
+
+
+def test_the_unit_penalty_is_taken_on_the_lines_between_draws_and_embeddings():
+    # Gulrajani et al. 2017, algorithm 1: at e v + (1 - e) u, e from U(0, 1) for each sample. For
+    # u = 0 and v = 3 a, |a| = 1, the gradient's norm is 3 e, and E (3 e - 1)^2 = 1.
+    n, critic = 20_000, Spy()
+    v = torch.tensor([1.8, 2.4], dtype=torch.float64).expand(2, n, 2)
+    adversary = Adversarial(loss="wgan-gp", gradient_penalty=2.0)
+    loss = adversary.critic_loss(critic, v, 0 * v, generator=seeded())
+    share = critic.seen / v
+    assert_close(share[..., 0], share[..., 1])  # on the line
+    assert share.min() > 0
+    assert share.max() < 1
+    assert_close(share.mean(), torch.tensor(0.5).double(), atol=4 * (24 * n) ** -0.5, rtol=0)
+    assert not torch.equal(share[0], share[1])  # each model of a stack has its own
+    # (3 e - 1)^2 has the variance 6/5; E C(u) - E C(v) is -9/2.
+    assert_close(loss, torch.full((2,), 2 - 4.5).double(), atol=4 * 2 * (1.2 / n) ** 0.5, rtol=0)
+
+
+@every_loss
+def test_a_flat_critic_has_a_finite_gradient(loss):
+    critic = small(2)
+    with torch.no_grad():
+        for weight in critic.parameters():
+            weight.zero_()
+    Adversarial(loss=loss).critic_loss(critic, draws(9, 2), draws(9, 2, seed=1)).backward()
+    assert all(weight.grad.isfinite().all() for weight in critic.parameters())
+
+
+@pytest.mark.parametrize(
+    ("given", "n_critic", "rate", "betas", "penalty"),
+    [
+        ({"loss": "gan"}, 2, 1e-3, (0.5, 0.9), 0.3),
+        ({"loss": "wgan"}, 2, 1e-3, (0.5, 0.9), 0.3),
+        # Gulrajani et al. 2017, algorithm 1.
+        ({"loss": "wgan-gp"}, 5, 1e-4, (0.0, 0.9), 10.0),
+        (
+            {
+                "loss": "wgan-gp",
+                "n_critic": 3,
+                "critic_learning_rate": 3e-3,
+                "gradient_penalty": 1.5,
+            },
+            3,
+            3e-3,
+            (0.0, 0.9),
+            1.5,
+        ),
+    ],
+)
+def test_each_loss_has_settings_of_its_own(given, n_critic, rate, betas, penalty):
+    net = embedder(given, learning_rate_init=2e-3, early_stopping=False).fit(WINE).net_
+    critics = {id(p) for p in net.critic_.parameters()}
+    main = {id(p) for group in net.optimizer_.param_groups for p in group["params"]}
+    (group,) = net.critic_optimizer_.param_groups
+    assert {id(p) for p in group["params"]} == critics
+    assert not main & critics
+    assert net.optimizer_.param_groups[0]["lr"] == 2e-3
+    assert (group["lr"], group["betas"]) == (rate, betas)
+    (steps,) = {int(state["step"]) for state in net.critic_optimizer_.state.values()}
+    (encoder_steps,) = {int(state["step"]) for state in net.optimizer_.state.values()}
+    assert steps == n_critic * encoder_steps == n_critic * 3
+    v, u = draws(20, 2), draws(20, 2, seed=1)
+    form = Adversarial(**given)
+    loss, without = (each.critic_loss(slope(3.0), v, u) for each in (form, free(form)))
+    square = (3.0 - 1) ** 2 if form.loss == "wgan-gp" else 3.0**2
+    assert (loss - without).item() == pytest.approx(penalty * square)
+
+
+def free(form):
+    """The same without its penalty."""
+    return copy.copy(form).set_params(gradient_penalty=0.0)
+
+
+@pytest.mark.parametrize(
+    ("loss", "value"), [("lsgan", 0.5), ("wgan", 3.0), ("wgan-gp", 3.0), ("gan", 0.0)]
+)
 @pytest.mark.parametrize("joint", [False, True])
 def test_zero_at_chance(loss, value, joint):
     adversary = Adversarial(loss=loss, joint=joint)
@@ -124,7 +207,7 @@ def test_squared_shift_for_the_best_linear_wasserstein_critic(weight, shift):
     v = draws(50, 3)
     u = v + torch.tensor([shift, 0.0, 0.0], dtype=torch.float64)
     a = torch.tensor(-shift / (2 * weight), dtype=torch.float64, requires_grad=True)
-    adversary = Adversarial(loss="wgan-gp", gradient_penalty=weight)
+    adversary = Adversarial(loss="wgan", gradient_penalty=weight)
     critic = lambda x: a * x[..., :1]  # noqa: E731 (a formula)
     (slope,) = torch.autograd.grad(adversary.critic_loss(critic, v, u), a)
     assert slope.item() == pytest.approx(0, abs=1e-12)
@@ -141,7 +224,8 @@ def test_joint_losses_mirror_the_critics():
         mirrored = {
             "lsgan": (4 * swapped - 1) / 3,
             "gan": swapped / (2 * math.log(2)) - 1,
-            "wgan-gp": 2 * 1.5 * swapped / 5,
+            "wgan": 2 * 1.5 * swapped / 5,
+            "wgan-gp": swapped,
         }
         assert adversary.encoder_loss(critic, v, u).item() == pytest.approx(mirrored[loss])
 
@@ -155,13 +239,15 @@ def slope(value):
 @every_loss
 @pytest.mark.parametrize("norm", [0.0, 0.5, 3.0])
 def test_gradient_penalty_of_a_linear_critic(loss, norm):
-    # Half the weight at the draws and half at the embeddings (Mescheder et al. 2018, R1 and R2).
+    # Half the weight at the draws and half at the embeddings (Mescheder et al. 2018, R1 and R2);
+    # for "wgan-gp" the squared difference from 1, wherever it is taken.
     v, u = draws(20, 2), draws(20, 2, seed=1)
     with_it, without = (
         Adversarial(loss=loss, gradient_penalty=weight).critic_loss(slope(norm), v, u)
         for weight in (7.0, 0.0)
     )
-    assert (with_it - without).item() == pytest.approx(7 * norm**2)
+    square = (norm - 1) ** 2 if loss == "wgan-gp" else norm**2
+    assert (with_it - without).item() == pytest.approx(7 * square)
 
 
 @every_form
@@ -175,21 +261,25 @@ def test_leading_axes_equal_a_loop_over_models(form):
     adversary, critic = Adversarial(**form), small(2, models=(3,))
     v, u = draws(3, 20, 2), draws(3, 20, 2, seed=1)
     together = adversary.encoder_loss(critic, v, u)
-    critics = adversary.critic_loss(critic, v, u)
+    critics = adversary.critic_loss(critic, v, u, generator=seeded())
+    one_by_one = seeded()
     for i in range(3):
         single = small(2)
         for name, value in single.state_dict().items():
             stacked = critic.state_dict()[name][i]
             value.copy_(stacked.reshape(value.shape))
         assert_close(together[i], adversary.encoder_loss(single, v[i], u[i]))
-        assert_close(critics[i], adversary.critic_loss(single, v[i], u[i]))
+        loss = adversary.critic_loss(single, v[i], u[i], generator=one_by_one)
+        assert_close(critics[i], loss)
 
 
 @every_loss
 def test_the_penalty_takes_its_share(loss):
     critic, v, u = small(), draws(20, 2), draws(20, 2, seed=1)
     adversary = Adversarial(loss=loss, gradient_penalty=2.0)
-    none, half, whole = (adversary.critic_loss(critic, v, u, share) for share in (0, 0.5, 1))
+    none, half, whole = (
+        adversary.critic_loss(critic, v, u, share, seeded()) for share in (0, 0.5, 1)
+    )
     assert_close(half, (none + whole) / 2)
     adversary.gradient_penalty = 0
     assert_close(adversary.critic_loss(critic, v, u), none)
@@ -246,27 +336,6 @@ def test_each_step_changes_its_own_side_only(form):
     assert by_encoder == [True, False]
 
 
-def test_the_critic_has_an_optimizer_of_its_own():
-    net = embedder({"critic_learning_rate": 3e-3}, learning_rate_init=2e-3).fit(WINE).net_
-    critics = {id(p) for p in net.critic_.parameters()}
-    main = {id(p) for group in net.optimizer_.param_groups for p in group["params"]}
-    own = {id(p) for group in net.critic_optimizer_.param_groups for p in group["params"]}
-    assert own == critics
-    assert not main & critics
-    assert net.optimizer_.param_groups[0]["lr"] == 2e-3
-    assert net.critic_optimizer_.param_groups[0]["lr"] == 3e-3
-
-
-@pytest.mark.parametrize("n_critic", [1, 4])
-def test_the_critic_takes_its_number_of_steps(n_critic):
-    net = (
-        embedder({"n_critic": n_critic}, batch_size=len(WINE), early_stopping=False).fit(WINE).net_
-    )
-    (steps,) = {int(state["step"]) for state in net.critic_optimizer_.state.values()}
-    (encoder_steps,) = {int(state["step"]) for state in net.optimizer_.state.values()}
-    assert steps == n_critic * encoder_steps == n_critic * 3
-
-
 @every_form
 def test_what_a_fit_reports(form):
     fitted = embedder(form).fit(WINE)
@@ -310,6 +379,39 @@ def test_three_epochs_and_three_are_six(form):
     np.testing.assert_array_equal(parts.transform(WINE), whole.transform(WINE))
     assert same(states(parts.critic_), states(whole.critic_))
     assert parts.critic_loss_curve_ == whole.critic_loss_curve_
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("critic_hidden_layer_sizes", (8,)), ("critic", nn.Linear), ("joint", True)],
+)
+def test_a_warm_start_keeps_the_critics_shape(name, value):
+    fitted = embedder(warm_start=True, max_iter=1).fit(WINE)
+    fitted.set_params(**{f"regularizer__{name}": value})
+    name = "a critic of pairs" if name == "joint" else name
+    with pytest.raises(ValueError, match=f"{name} cannot change between fits"):
+        fitted.fit(WINE)
+
+
+def test_a_warm_start_takes_up_the_critics_new_settings():
+    own = nn.Linear(2, 1)
+    fitted = embedder({"critic": own}, warm_start=True, max_iter=1).fit(WINE)
+    assert_close(fitted.fit(WINE).n_iter_, 2)  # the critic itself has not changed
+    # Steps too small to change anything, by critics at other losses.
+    fitted.set_params(regularizer__critic_learning_rate=1e-30)
+    before = states(fitted.critic_)
+    assert same(before, states(fitted.fit(WINE).critic_))
+    fitted.set_params(regularizer__critic_learning_rate=None, regularizer__loss="wgan-gp")
+    (group,) = fitted.fit(WINE).net_.critic_optimizer_.param_groups
+    assert (group["lr"], group["betas"]) == (1e-4, (0.0, 0.9))
+    assert not same(before, states(fitted.critic_))
+    # What a fit that fails was given is forgotten.
+    fitted.set_params(regularizer__critic_learning_rate=0.5)
+    fitted.set_params(learning_rate_init=1e30, max_iter=3)
+    with pytest.raises(ValueError, match="learning_rate_init"):
+        fitted.fit(WINE)
+    (group,) = fitted.net_.critic_optimizer_.param_groups
+    assert group["lr"] == 1e-4
 
 
 def test_a_stream_trains_the_critic_too():
@@ -398,9 +500,10 @@ def test_parameters_out_of_range(name, value):
         embedder({name: value}).fit(WINE)
 
 
-def test_nothing_but_the_penalty_bounds_a_wasserstein_critic():
-    with pytest.raises(ValueError, match="gradient_penalty of Adversarial must be positive"):
-        embedder({"loss": "wgan-gp", "gradient_penalty": 0}).fit(WINE)
+@pytest.mark.parametrize("loss", ["wgan", "wgan-gp"])
+def test_nothing_but_the_penalty_bounds_a_wasserstein_critic(loss):
+    with pytest.raises(ValueError, match=f"gradient_penalty of Adv.* positive for loss='{loss}'"):
+        embedder({"loss": loss, "gradient_penalty": 0}).fit(WINE)
 
 
 class Recorder(Callback):
