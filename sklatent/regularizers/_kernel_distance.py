@@ -8,6 +8,10 @@ from torch import Tensor
 
 from ._slicing import sliced_scale
 
+#: Distances are held at a time between this many samples and as many others. The criterion may be
+#: evaluated on any number of samples, and the memory for all pairs would grow with its square.
+BLOCK = 1024
+
 # (distances r, variance v, n_components k) -> E K(|x - sqrt(v) Y|), |x| = r, Y ~ N(0, I_k).
 SmoothedKernel = Callable[[Tensor, float, int], Tensor]
 
@@ -38,10 +42,24 @@ def kernel_distance(u: Tensor, kernel: SmoothedKernel) -> Tensor:
     Tensor of shape (...)
     """
     k = u.shape[-1]
-    within = kernel(_pair_distances(u), 0.0, k).mean(-1)
+    within = _mean_over_pairs(u, kernel)
     across = kernel(torch.linalg.vector_norm(u, dim=-1), 1.0, k).mean(-1)
     target, scale = _constants(kernel, k)
     return (within - 2 * across + target) / scale
+
+
+def _mean_over_pairs(u: Tensor, kernel: SmoothedKernel) -> Tensor:
+    """Mean of the kernel over all pairs of samples, (..., n, k) -> (...)."""
+    n, k = u.shape[-2:]
+    blocks = u.split(BLOCK, dim=-2)
+    sums = []
+    for i, block in enumerate(blocks):
+        sums.append(kernel(_pair_distances(block), 0.0, k).sum(-1))
+        for other in blocks[i + 1 :]:
+            r = torch.cdist(block, other, compute_mode="donot_use_mm_for_euclid_dist")
+            sums.append(kernel(r, 0.0, k).sum((-2, -1)))
+    # All at once: torch adds pair by pair, which rounds less than one after the other.
+    return torch.stack(sums).sum(0) / (n * (n - 1) / 2)
 
 
 def _pair_distances(u: Tensor) -> Tensor:

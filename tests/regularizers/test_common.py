@@ -18,6 +18,8 @@ from sklatent.regularizers import (
     MomentMatching,
     SlicedEppsPulley,
     SlicedWasserstein,
+    _kernel_distance,
+    _mmd,
 )
 
 WINE = torch.from_numpy(scale(load_wine().data))
@@ -131,6 +133,40 @@ def test_order_of_rows_does_not_matter(regularizer):
     u = 0.2 + WINE[:40]
     order = torch.randperm(40, generator=seeded())
     assert_close(penalty(regularizer, u[order]), penalty(regularizer, u))
+
+
+@pytest.mark.parametrize("regularizer", KERNELS, ids=str)
+def test_blocks_are_all_pairs(regularizer, monkeypatch):
+    u = WINE[:64, :3].expand(2, -1, -1).clone()
+    u[1] *= 0.7
+    values, gradients = [], []
+    for size in (1024, 30, 21):  # one block; three, the last of 4; four, the last of one
+        monkeypatch.setattr(_kernel_distance, "BLOCK", size)
+        v = u.clone().requires_grad_()
+        values.append(penalty(regularizer, v))
+        values[-1].sum().backward()
+        gradients.append(v.grad)
+    for value, gradient in zip(values, gradients, strict=True):
+        assert_close(value, values[0])
+        assert_close(gradient, gradients[0])
+
+
+def test_memory_does_not_grow_with_the_square_of_the_samples():
+    # 3000 samples have 4.5 million pairs; a million distances are held at a time.
+    sizes = []
+
+    def spy(r, variance, n_components):
+        sizes.append(r.numel())
+        return _mmd.rbf(r, variance, n_components)
+
+    u = torch.randn(3000, 2, generator=seeded())
+    value = _kernel_distance.kernel_distance(u, spy)
+    assert max(sizes) <= 2**20
+    assert sum(sizes) >= 3000 * 2999 / 2
+    # Kernel means are of order 1 and their differences are divided by s = 3/32.
+    assert_close(
+        value, penalty(MaximumMeanDiscrepancy("rbf"), u.double()).float(), atol=1e-5, rtol=0
+    )
 
 
 def rotated(u):
