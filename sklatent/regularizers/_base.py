@@ -65,7 +65,8 @@ class Regularizer(ABC, BaseEstimator):
         Returns
         -------
         Tensor of shape (...)
-            One penalty per model.
+            One penalty per model, at least zero in expectation. A value below zero counts as it
+            is in the training loss, and as zero in the criterion of early stopping.
         """
 
     def penalty(self, embedding: Embedding, nats: float = 1.0, **kwargs: Any) -> Tensor:

@@ -68,6 +68,16 @@ def test_batches_of_a_standardised_population_score_zero_and_are_the_best_scale(
     assert best_variance(MomentMatching(), u, n_rows) == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.parametrize(("n", "n_rows"), [(16, 64), (64, 64), (16, np.inf)])
+def test_draws_from_the_target_score_what_their_own_moments_miss(n, n_rows):
+    # Of n of N draws: E |mu_hat|^2 = k/n, E |Sigma_hat - c I|^2 = k (k+1)/(n-1) + k (1-c)^2.
+    k, alpha, gamma = 4, 2.0, 3.0
+    u = torch.randn(20_000, n, k, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    penalties = MomentMatching(alpha, gamma)(embedding(u), n_rows)
+    expected = alpha / n_rows + gamma * (k + 1) / (n_rows - 1)
+    assert abs(penalties.mean() - expected) < 4 * penalties.std() / len(u) ** 0.5
+
+
 def test_full_batch_of_a_standardised_population_scores_zero():
     # A sum of squares of rounding errors.
     u = standardised(WINE)
