@@ -244,9 +244,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         See `tol`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to set aside rows, watch the criterion (task loss + reg_weight * regularizer) on
-        them, and return the best weights seen; the start counts as seen. "auto" is True where
-        there are at least 10 rows.
+        Whether to set aside rows, watch the criterion (task loss + reg_weight * regularizer,
+        which counts as zero where its estimate is below) on them, and return the best weights
+        seen; the start counts as seen. "auto" is True where there are at least 10 rows.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of the rows set aside by early stopping.

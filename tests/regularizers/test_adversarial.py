@@ -381,6 +381,64 @@ def test_three_epochs_and_three_are_six(form):
     assert parts.critic_loss_curve_ == whole.critic_loss_curve_
 
 
+class Shares(Adversarial):
+    """Remembers at what share each step of the critic takes the penalty."""
+
+    seen: ClassVar[list] = []
+
+    def critic_loss(self, critic, prior, encoded, penalty_share=1.0, generator=None):
+        self.seen.append(penalty_share)
+        return super().critic_loss(critic, prior, encoded, penalty_share, generator)
+
+
+@every_loss
+def test_a_lazy_penalty_weighs_as_much_as_one_at_every_step(loss):
+    Shares.seen.clear()
+    regularizer = Shares(loss=loss, n_critic=3, critic_hidden_layer_sizes=(8,))
+    settings = {"batch_size": len(WINE), "early_stopping": False, "hidden_layer_sizes": (8,)}
+    GaussianEmbedder(2, regularizer=regularizer, max_iter=1, **settings).fit(WINE)
+    assert Shares.seen == ([0, 0, 3] if loss in ("gan", "lsgan") else [1, 1, 1])
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_the_gap_is_of_the_samples_set_aside(early_stopping):
+    fitted = embedder(early_stopping=early_stopping).fit(WINE)
+    twin = embedder(early_stopping=early_stopping)
+    rows = twin._check_rows(WINE, None, None, reset=True)
+    *_, valid = twin._prepare(twin._initialize(*rows), *rows)
+    assert (valid is None) == (not early_stopping)
+    u = torch.from_numpy(fitted._encode(WINE.astype(np.float32))[0])
+    u = u if valid is None else u[valid]
+    v = torch.randn(u.shape, generator=seeded(fitted.net_.seed))
+    with torch.no_grad():
+        real, fake = fitted.critic_(v).numpy(), fitted.critic_(u).numpy()
+    gap = (real.mean() - fake.mean()) / real.std(ddof=1)
+    # In single precision, divided by a spread of about a tenth of the values.
+    assert fitted.critic_gap_ == pytest.approx(gap, abs=1e-4)
+
+
+class FailAtTheEnd(Callback):
+    """Raises an exception when training is over, if it is told to."""
+
+    fails = False
+
+    def on_train_end(self, net, **kwargs):
+        if self.fails:
+            raise RuntimeError("stop")
+
+
+def test_training_goes_on_after_an_exception_as_if_nothing_had_been(monkeypatch):
+    fitted = embedder(
+        warm_start=True, early_stopping=False, net_params={"callbacks": [FailAtTheEnd()]}
+    ).fit(WINE)
+    twin = copy.deepcopy(fitted)
+    with monkeypatch.context() as patch:
+        patch.setattr(FailAtTheEnd, "fails", True)
+        with pytest.raises(RuntimeError, match="stop"):
+            fitted.fit(WINE)
+    np.testing.assert_array_equal(fitted.fit(WINE).transform(WINE), twin.fit(WINE).transform(WINE))
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [("critic_hidden_layer_sizes", (8,)), ("critic", nn.Linear), ("joint", True)],

@@ -28,6 +28,11 @@ def test_only_terms_in_nats_are_divided_by_nats():
     assert total.stochastic
     expected = KLDivergence()(BATCH) / 7 + 2 * MomentMatching()(BATCH)
     torch.testing.assert_close(total.penalty(BATCH, nats=7.0), expected)
+    assert (MomentMatching() + KLDivergence()).stochastic
+    assert not (MomentMatching() + 2 * MomentMatching()).stochastic
+    twice = 2 * KLDivergence()
+    torch.testing.assert_close(twice.penalty(BATCH, nats=7.0), 2 * KLDivergence()(BATCH) / 7)
+    torch.testing.assert_close(twice(BATCH), 2 * KLDivergence()(BATCH))
 
 
 def test_terms_can_be_set_and_searched():

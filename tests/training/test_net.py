@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 from sklatent import GaussianEmbedder
 from sklatent.networks import Embedding
-from sklatent.regularizers import KLDivergence, MomentMatching, _kernel_distance
+from sklatent.regularizers import KLDivergence, MomentMatching, Regularizer, _kernel_distance
 from sklatent.tasks import Classification, FunctionTask, Reconstruction, Regression
 from sklatent.training import Objective
 
@@ -256,6 +256,22 @@ def test_losses_on_rows_are_those_of_the_decoded_embedding(task, y):
     task_loss = net.losses_on(net.rows(x, code, None))[1].item()
     # Rounded to float32 along the way.
     assert task_loss == pytest.approx(expected.mean(), rel=1e-4)
+
+
+class BelowZero(Regularizer):
+    """An estimate that is negative by chance."""
+
+    def __call__(self, embedding, n_rows=np.inf, generator=None):
+        return 0 * embedding.sample.sum(dim=(-2, -1)) - 1
+
+
+def test_an_estimate_below_zero_counts_in_training_and_is_zero_in_the_criterion():
+    model = embedder(regularizer=BelowZero(), reg_weight=0.3).fit(X)
+    assert model.regularizer_curve_ == [-1] * EPOCHS
+    rows = model.net_.rows(model._start.standardize(X), None, None)
+    criterion, task_loss, penalty = model.net_.losses_on(rows).tolist()
+    assert penalty == 0
+    assert criterion == task_loss
 
 
 # Compilation
