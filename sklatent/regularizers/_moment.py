@@ -28,7 +28,8 @@ class MomentMatching(Regularizer):
     from N(0, I), at any n. Its minimum over the scale of a Gaussian is at one. The minimum of the
     textbook form (``unbiased=False``: c = 1 and no trace term) is not: sampling noise in the
     covariance grows with the covariance, so that its minimum is a shrunken embedding, of variance
-    :math:`(1 - \alpha/(2\gamma n)) / (1 + (k+1)/(n-1))` when N is infinite; at n = 128 that is 0.93 for k = 8 and 0.66 for k = 64.
+    :math:`(1 - \alpha/(2\gamma n)) / (1 + (k+1)/(n-1))` when N is infinite; at n = 128
+    that is 0.93 for k = 8 and 0.66 for k = 64.
 
     Division by k makes the penalty the mean over components of the squared error of the
     covariance's eigenvalues, so that it compares across k: an embedding collapsed to a
