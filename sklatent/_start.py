@@ -9,6 +9,8 @@ from sklearn.decomposition import PCA
 
 from .tasks import NOISE_FLOOR
 
+CONSTANT = "X is constant: an embedding needs features that vary"
+
 
 @dataclass(frozen=True)
 class PCAStart:
@@ -74,9 +76,8 @@ class PCAStart:
         share = np.ones(n) if weight is None else weight * (n / weight.sum())
         feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
         scale = np.sqrt(feature_variances.mean())
-        # What is left of a constant is the rounding error of its mean.
-        if (np.sqrt(feature_variances) <= 4 * np.finfo(X.dtype).eps * np.abs(mean)).all():
-            raise ValueError("X is constant: an embedding needs features that vary")
+        if not np.ptp(X, axis=0).any():
+            raise ValueError(CONSTANT)
         rows = np.divide(centered, scale, out=centered)
         if weight is not None:
             # PCA takes no weights. It finds the same axes in rows scaled by the square roots of
@@ -84,9 +85,20 @@ class PCAStart:
             rows *= np.sqrt(share)[:, None]
             rows = np.concatenate([rows, -rows])
         pca = PCA(n_components, random_state=random_state).fit(rows)
+        eps = np.finfo(np.float64).eps
+        if pca.explained_variance_[-1] < np.sqrt(eps) * pca.explained_variance_[0]:
+            # The eigenvalues of a covariance matrix have errors of eps times the largest.
+            # Singular values have errors of eps times the largest singular value.
+            pca = PCA(n_components, svd_solver="full").fit(rows)
         k = int(pca.n_components_)
         variances = pca.explained_variance_ * (len(rows) - 1) / (len(rows) / n * (n - 1))
-        rank = int((variances > variances[0] * max(n, p) * np.finfo(np.float64).eps).sum())
+        # Two errors look like variance: that of the singular values, and the rounding of X, of
+        # which arithmetic on a feature before `fit` leaves a few units more.
+        squares = np.square(mean) / 4 + 16 * feature_variances
+        rounding = np.finfo(X.dtype).eps ** 2 * np.square(pca.components_) @ (squares / scale**2)
+        rank = int((variances > np.maximum(variances[0] * (max(n, p) * eps) ** 2, rounding)).sum())
+        if rank == 0:
+            raise ValueError(CONSTANT)
         if rank < k:
             raise ValueError(
                 f"n_components={k} exceeds the rank of X: only {rank} of its principal "

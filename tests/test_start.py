@@ -188,6 +188,64 @@ def test_components_beyond_the_rank_are_an_error(name, weight):
     assert len(fit(X, rank, weight).components) == rank
 
 
+def unlike(n, p):
+    X = np.random.default_rng(0).standard_normal((n, p))
+    X[:, 0] *= 3e7
+    return X
+
+
+# The shapes for which PCA takes each of its solvers: all data, the covariance, a random part.
+@pytest.mark.parametrize(
+    ("shape", "factor"),
+    [((100, 12), 1), ((200, 12), 1), ((200, 12), 1e-150), ((200, 12), 1e140), ((550, 500), 1)],
+)
+def test_unlike_scales_are_no_lack_of_rank(shape, factor):
+    X = factor * unlike(*shape)
+    np.testing.assert_allclose(np.cov(whitened(fit(X, 3), X).T), np.eye(3), atol=1e-10)
+
+
+def test_unlike_scales_in_float32_and_with_weights():
+    X, weight = unlike(200, 12), np.random.default_rng(0).integers(1, 4, 200)
+    start = fit(X.astype(np.float32), 3)
+    np.testing.assert_allclose(start.components, fit(X, 3).components, rtol=0, atol=1e-6)
+    start, repeated = fit(X, 3, weight.astype(float)), fit(np.repeat(X, weight, axis=0), 3)
+    np.testing.assert_allclose(start.components, repeated.components, rtol=0, atol=1e-9)
+
+
+def test_one_nearly_constant_feature_is_a_component_of_its_own():
+    X = np.random.default_rng(0).standard_normal((200, 4)) * [1, 1, 1, 1e-12] + [0, 0, 0, 7]
+    assert np.abs(fit(X, 4).components[3, 3]) == pytest.approx(1, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scales", "offset"),
+    [
+        (np.float32, 1.0, 1e3),
+        (np.float32, 1e-30, 0.0),
+        (np.float32, np.logspace(0, 7, 12), 0.0),
+        (np.float64, 1.0, 1e8),
+        (np.float64, 1e-150, 0.0),
+        (np.float64, np.logspace(0, 7, 12), 1.0),
+    ],
+)
+def test_rounding_is_no_rank(dtype, scales, offset):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 3)) @ rng.standard_normal((3, 12)) * scales
+    X = (X + offset).astype(dtype)
+    assert len(fit(X, 3).components) == 3
+    with pytest.raises(ValueError, match=r"^n_components=4 exceeds .*at most 3"):
+        fit(X, 4)
+
+
+def test_float32_samples_that_vary_by_few_units_in_the_last_place():
+    # Near 1e8 a float32 is a multiple of 8.
+    noise = np.random.default_rng(0).standard_normal((200, 3))
+    X = (1e8 + 30 * noise).astype(np.float32)
+    np.testing.assert_allclose(np.cov(whitened(fit(X, 2), X.astype(float)).T), np.eye(2), atol=1e-9)
+    with pytest.raises(ValueError, match="X is constant"):
+        fit((1e8 + 2 * noise).astype(np.float32), 2)
+
+
 def test_the_first_layer_notices_components_of_little_variance():
     # Two features of little variance beside one of much: PCA whitens both, and a network that saw
     # only rows in units of the whole would find hardly any difference along the second.
