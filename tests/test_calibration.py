@@ -281,16 +281,65 @@ def test_weights_stand_for_repetitions():
     assert np.sqrt(np.square(z - other).mean()) <= 0.25
 
 
-@pytest.mark.parametrize("share", [0.5, 0.02])
-def test_ties_stay_finite_and_invertible(share):
-    rng = np.random.default_rng(0)
-    u = skewed(1000, 0)
-    u[:, 1] = rng.random(1000) < share
-    u[:, 2] *= rng.random(1000) < share
+def rare_far_cluster(n, k):
+    u = 0.1 * np.random.default_rng(0).standard_normal((n, k))
+    u[: n // 50] += 3
+    return u
+
+
+def ties(n):
+    rng, u = np.random.default_rng(0), skewed(n, 0)
+    u[:, 1] = rng.random(n) < 0.5
+    u[:, 2] *= rng.random(n) < 0.02
+    return u
+
+
+def binary(n, shares):
+    return (np.random.default_rng(0).random((n, len(shares))) < shares).astype(float)
+
+
+HARD = {
+    "rare far cluster": rare_far_cluster(1000, 3),
+    "rare far cluster, one component": rare_far_cluster(10_000, 1),
+    "0/1": binary(20_000, [0.5]),
+    "0/1, rarely 1": binary(20_000, [0.1]),
+    "0/1, four components": binary(1000, [0.5, 0.3, 0.1, 0.02]),
+    "heavy tails": np.random.default_rng(0).standard_cauchy((10_000, 2)),
+    "ties": ties(1000),
+    "whole numbers": np.round(1.5 * skewed(1000, 0)),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_strictly_increasing_and_invertible_in_both_types(name):
+    u = HARD[name]
+    n, k = u.shape
     gaussianization = Gaussianization().fit(u)
-    z = gaussianization.transform(u)
-    np.testing.assert_allclose(np.cov(z.T), np.eye(4), atol=1e-10)
-    np.testing.assert_allclose(gaussianization.inverse_transform(z), u, rtol=1e-4, atol=1e-4)
+    assert gaussianization.n_rounds_ >= 1
+    np.testing.assert_allclose(
+        np.atleast_2d(np.cov(gaussianization.transform(u).T)), np.eye(k), atol=1e-9
+    )
+    # Where samples are, between them, and where none are.
+    rng = np.random.default_rng(1)
+    a, b = u[rng.integers(0, n, (2, 2000))]
+    between = a + rng.random((2000, 1)) * (b - a)
+    anywhere = u.min(axis=0) + rng.random((2000, k)) * np.ptp(u, axis=0)
+    rows = np.concatenate([a, between, (a + b) / 2, anywhere])
+    std = np.sqrt(np.linalg.eigvalsh(np.atleast_2d(np.cov(u.T)))[-1])
+    for dtype in (np.float64, np.float32):
+        x = rows.astype(dtype)
+        z = gaussianization.transform(x)
+        error = np.linalg.norm(gaussianization.inverse_transform(z).astype(float) - x, axis=1)
+        eps = np.finfo(dtype).eps
+        bound = 1e5 * eps * (1 + np.linalg.norm(z, axis=1)) * std
+        assert (error <= bound + eps * np.linalg.norm(x, axis=1)).all()
+    # A composition of increasing maps along orthogonal axes keeps that much of every distance.
+    line = np.linspace(u.min(axis=0) - std, u.max(axis=0) + std, 20_001)
+    steps = np.linalg.norm(np.diff(gaussianization.transform(line), axis=0), axis=1)
+    whitened = np.diff(gaussianization.affine.transform(line), axis=0)
+    assert (steps >= 0.5e-5 * np.linalg.norm(whitened, axis=1)).all()
+    if k == 1:
+        assert (np.diff(gaussianization.transform(line)[:, 0]) > 0).all()
 
 
 def test_collapsed_direction_warns_and_the_others_are_gaussianized():

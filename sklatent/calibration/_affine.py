@@ -73,3 +73,8 @@ class AffineCalibration:
     def log_slope(self) -> float:
         """The logarithm of the determinant of `transform`'s matrix."""
         return float(np.linalg.slogdet(self.inverse_root_)[1])
+
+    @property
+    def least_slope(self) -> float:
+        """The smallest singular value of `transform`'s matrix."""
+        return 1 / float(np.linalg.norm(self.root_, 2))

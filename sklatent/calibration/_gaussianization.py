@@ -27,6 +27,8 @@ SEARCH_ROWS = 16384  # that they are looked at on
 LEVEL = 0.05  # of the test that no direction of a round is non-Gaussian
 BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
 PATIENCE = 8  # rounds in which the mean statistic must fall by a tenth
+LEAST_SLOPE = 1e-5  # of all rounds together: bounds how much the inverse magnifies errors
+SPENT = 1 / 6  # share of what is left of its logarithm that a round may use
 EXTREMES = 1.5  # rows on either side beyond which a map is not estimated; not whole: no ties
 
 
@@ -90,8 +92,11 @@ CRITICAL = NULL_EIGENVALUES[0] * chi2.isf(
 )
 
 
-def _gaussianizing(histogram: NDArray, n: float, strength: NDArray) -> Splines:
-    """Return splines from the identity (strength 0) to each column's map to N(0, 1) (1)."""
+def _gaussianizing(histogram: NDArray, n: float, strength: NDArray, floor: float) -> Splines:
+    """Return splines from the identity (strength 0) to each column's map to N(0, 1) (1).
+
+    Between clusters that map is all but flat; the splines' slopes are at least floor.
+    """
     h = BANDWIDTH * n**-0.2
     share = np.cumsum(histogram, axis=0)
     low = np.minimum(BINS[(share >= EXTREMES / n).argmax(axis=0)], -1)
@@ -108,8 +113,8 @@ def _gaussianizing(histogram: NDArray, n: float, strength: NDArray) -> Splines:
     values += KNOTS[:, None] - x
     slopes = np.where(x == KNOTS[:, None], slopes, 1.0)
     slopes[[0, -1]] = 1.0
-    return Splines(
-        KNOTS[:, None] + strength * (values - KNOTS[:, None]), 1 + strength * (slopes - 1)
+    return Splines.steeper_than(
+        floor, KNOTS[:, None] + strength * (values - KNOTS[:, None]), 1 + strength * (slopes - 1)
     )
 
 
@@ -154,6 +159,11 @@ class _Round(NamedTuple):
         slopes = self.splines.slope(self.affine.transform(u) @ self.rotation)
         return np.log(slopes).sum(axis=1) + self.affine.log_slope
 
+    @property
+    def least_slope(self) -> float:
+        """Return a lower bound of what the round leaves of the distance between two samples."""
+        return self.affine.least_slope * self.splines.least_slope
+
     def inverse_transform(self, u: NDArray) -> NDArray:
         bent = self.splines.inverse(u @ self.rotation)
         return self.affine.inverse_transform(bent @ self.rotation.T)
@@ -180,7 +190,12 @@ class Gaussianization:
     that the largest of so many would not reach by chance, when they no longer pay, or after 64.
     So an embedding that is Gaussian, or has few rows, gets the affine map alone.
 
-    Beyond the training rows the map is linear along each coordinate. It is exactly invertible.
+    Beyond the training rows the map is linear along each coordinate. Everywhere it is strictly
+    increasing: between clusters the functions t_r have slopes above a floor, such that two samples
+    keep at least 1e-5 of the distance that the affine map alone would give them. So
+    `inverse_transform` recovers u to within about :math:`10^5 \varepsilon (1 + |z|)` standard
+    deviations of the embedding, where z is what `transform` returns and :math:`\varepsilon` is
+    2e-16 in float64 and 1e-7 in float32.
 
     Parameters
     ----------
@@ -236,15 +251,17 @@ class Gaussianization:
         if alive.any():
             u = u @ self._axes
             means: list[float] = []
-            while layer := self._next_round(u, weight, rng, means):
+            slope = 1.0  # a lower bound of that of all rounds so far, along any direction
+            while layer := self._next_round(u, weight, rng, means, slope):
                 u = layer.transform(u)
+                slope *= layer.least_slope
                 self._rounds.append(layer)
             self._last.fit(u, weight)
         self.n_rounds_ = len(self._rounds)
         return self
 
     @staticmethod
-    def _next_round(u, weight, rng, means):
+    def _next_round(u, weight, rng, means, slope):
         """Return a round, or None where it is not called for; note the mean statistic."""
         affine = AffineCalibration().fit(u, weight)
         white = affine.transform(u)
@@ -258,7 +275,8 @@ class Gaussianization:
         statistic *= _effective(len(some), some_weight)
         means.append(statistic.mean())
         pays = len(means) <= PATIENCE or means[-1] < 0.9 * means[-1 - PATIENCE]
-        if statistic.max() <= CRITICAL or not pays or len(means) > MAX_ROUNDS:
+        spent = LEAST_SLOPE / (slope * affine.least_slope)
+        if statistic.max() <= CRITICAL or not pays or len(means) > MAX_ROUNDS or spent >= 1:
             return None
         # Pivoting takes the direction with the largest statistic, then the one that has the
         # largest left in what the first leaves free, and so on.
@@ -268,7 +286,7 @@ class Gaussianization:
         n = _effective(len(u), weight)
         statistic = n * _epps_pulley(histogram)
         strength = np.where(statistic > CRITICAL, 1 - NULL_MEAN / statistic, 0.0)
-        return _Round(affine, rotation, _gaussianizing(histogram, n, strength))
+        return _Round(affine, rotation, _gaussianizing(histogram, n, strength, spent**SPENT))
 
     def transform(self, u: NDArray) -> NDArray:
         """Return the Gaussianized rows, in the type of u."""

@@ -1,10 +1,13 @@
 """Increasing functions of one coordinate, with their inverses."""
 
+from typing import Self
+
 import numpy as np
 from numpy.typing import NDArray
 
 KNOTS = np.linspace(-4, 4, 33)
 STEP = KNOTS[1] - KNOTS[0]
+GRID = np.linspace(KNOTS[0], KNOTS[-1], 8 * (len(KNOTS) - 1) + 1)[:, None]
 
 
 class Splines:
@@ -25,6 +28,8 @@ class Splines:
 
     References
     ----------
+    - Fritsch & Carlson (1980), Monotone piecewise cubic interpolation. SIAM Journal on Numerical
+      Analysis 17.
     - Gregory & Delbourgo (1982), Piecewise rational quadratic interpolation to monotonic data.
       IMA Journal of Numerical Analysis 2.
 
@@ -40,6 +45,27 @@ class Splines:
 
     def __init__(self, values: NDArray, slopes: NDArray) -> None:
         self.values, self.slopes = values, slopes
+
+    @classmethod
+    def steeper_than(cls, floor: float, values: NDArray, slopes: NDArray) -> Self:
+        """Return splines with all derivatives at least floor, and these slopes where possible.
+
+        With a floor w on the slopes, chords of at least a third of the slopes d at their ends,
+        s >= (d + 2 w) / 3, keep the derivatives between above w: the sufficient condition of
+        Fritsch & Carlson (1980) on what exceeds the floor. Where values rise too little, they
+        are lifted from there on, away from the middle knot.
+        """
+        slopes = np.maximum(slopes, floor)
+        steepest = np.maximum(slopes[1:], slopes[:-1])
+        least = (steepest + 2 * floor) / 3 * STEP
+        lift = np.cumsum(np.maximum(least - np.diff(values, axis=0), 0), axis=0)
+        lift = np.insert(lift, 0, 0, axis=0)
+        return cls(values + lift - lift[len(KNOTS) // 2], slopes)
+
+    @property
+    def least_slope(self) -> float:
+        """The smallest derivative, as a fine grid shows it."""
+        return float(self.slope(np.broadcast_to(GRID, (len(GRID), self.values.shape[1]))).min())
 
     def __call__(self, x: NDArray) -> NDArray:
         """Map rows x of shape (n, k)."""
