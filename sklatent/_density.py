@@ -77,31 +77,32 @@ class GaussianDecoder(NamedTuple):
     Attributes
     ----------
     decode : callable
-        Maps (..., n, k) to (..., n, p), row by row.
-    noise_variance : Tensor of shape (..., 1, 1)
+        Maps (n, k) to (n, p), row by row.
+    noise_variance : float
     log_prior : callable or None
-        Maps (..., n, k) to log-densities (..., n); None for those of N(0, I).
+        Maps (n, k) to log-densities (n,); None for those of N(0, I).
     """
 
     decode: Function
-    noise_variance: Tensor
+    noise_variance: float
     log_prior: Function | None
 
     def at(self, points: Tensor) -> Tensor:
-        """Decode points of shape (..., n, m, k)."""
-        return self.decode(points.flatten(-3, -2)).unflatten(-2, points.shape[-3:-1])
+        """Decode points of shape (n, m, k)."""
+        return self.decode(points.flatten(0, 1)).unflatten(0, points.shape[:2])
 
     def log_prior_at(self, points: Tensor) -> Tensor:
-        """Return the prior's log-density at points of shape (..., n, m, k)."""
+        """Return the prior's log-density at points of shape (n, m, k)."""
         if self.log_prior is None:
             return _log_normal(points.square().sum(dim=-1), points.shape[-1])
-        return self.log_prior(points.flatten(-3, -2)).unflatten(-1, points.shape[-3:-1])
+        return self.log_prior(points.flatten(0, 1)).unflatten(0, points.shape[:2])
 
     def log_noise(self, x: Tensor, decoded: Tensor) -> Tensor:
-        """Return log p(x | u) of rows (..., n, p), u decoded to (..., n, m, p)."""
-        squares = (x.unsqueeze(-2) - decoded).square().sum(dim=-1)
-        p = x.shape[-1]
-        return _log_normal(squares / self.noise_variance, p) - 0.5 * p * self.noise_variance.log()
+        """Return log p(x | u) of rows (n, p), u decoded to (n, m, p)."""
+        squares = (x[:, None] - decoded).square().sum(dim=-1)
+        p = x.shape[1]
+        log_noise_variance = math.log(self.noise_variance)
+        return _log_normal(squares / self.noise_variance, p) - 0.5 * p * log_noise_variance
 
     def mode(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return where damped Gauss-Newton leads from u, and a factor of the precision there.
@@ -110,47 +111,44 @@ class GaussianDecoder(NamedTuple):
         about the mode is I + J^T J / noise_variance. J is made of differences, which any decoder
         has; the estimate does not depend on its being exact.
         """
-        k = u.shape[-1]
-        eye = torch.eye(k).to(u)
-        shares = torch.tensor(DAMPING).to(u).unsqueeze(-1)  # (s, 1)
-        u, decoded = self._best(x, torch.stack([u, torch.zeros_like(u)], dim=-2))
+        eye = torch.eye(u.shape[1]).to(u)
+        shares = torch.tensor(DAMPING).to(u)[:, None]  # (s, 1)
+        u, decoded = self._best(x, torch.stack([u, torch.zeros_like(u)], dim=1))
         for step in range(STEPS + 1):
-            h = DIFFERENCE * u.abs().clamp(min=1)  # (..., n, k)
-            shifted = self.at(u.unsqueeze(-2) + torch.diag_embed(h))
-            jacobian = (shifted - decoded.unsqueeze(-2)) / h.unsqueeze(-1)  # (..., n, k, p)
+            h = DIFFERENCE * u.abs().clamp(min=1)  # (n, k)
+            shifted = self.at(u[:, None] + torch.diag_embed(h))
+            jacobian = (shifted - decoded[:, None]) / h[..., None]  # (n, k, p)
             jacobian = jacobian.nan_to_num(0.0, 0.0, 0.0)
-            precision = eye + jacobian @ jacobian.mT / self.noise_variance.unsqueeze(-1)
+            precision = eye + jacobian @ jacobian.mT / self.noise_variance
             factor = torch.linalg.cholesky_ex(precision).L
             if step == STEPS:
                 break
-            pull = (jacobian @ (x - decoded).unsqueeze(-1)).squeeze(-1)
+            pull = (jacobian @ (x - decoded)[..., None])[..., 0]
             slope = pull / self.noise_variance - u
-            direction = torch.cholesky_solve(slope.unsqueeze(-1), factor).mT  # (..., n, 1, k)
+            direction = torch.cholesky_solve(slope[..., None], factor).mT  # (n, 1, k)
             direction = direction.nan_to_num(0.0, 0.0, 0.0)
-            u, decoded = self._best(x, u.unsqueeze(-2) + shares * direction)
+            u, decoded = self._best(x, u[:, None] + shares * direction)
         return u, factor
 
     def _best(self, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeliest of some points (..., n, m, k) for each row, and it decoded."""
+        """Return the likeliest of some points (n, m, k) for each row, and it decoded."""
         decoded = self.at(points)
-        squares = (x.unsqueeze(-2) - decoded).square().sum(dim=-1)
+        squares = (x[:, None] - decoded).square().sum(dim=-1)
         energy = squares / self.noise_variance + points.square().sum(dim=-1)
-        best = energy.nan_to_num(math.inf).argmin(dim=-1)[..., None, None]
-        u, decoded = (v.take_along_dim(best, dim=-2).squeeze(-2) for v in (points, decoded))
-        return u, decoded
+        best = energy.nan_to_num(math.inf).argmin(dim=1)
+        row = torch.arange(len(x), device=x.device)
+        return points[row, best], decoded[row, best]
 
     def estimate(
         self, x: Tensor, mode: Tensor, factor: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor]:
         """Return log p(x) of each row and the effective sample size, by importance sampling."""
-        k, n_around, m = mode.shape[-1], len(draws.around), sum(map(len, draws))
-        around = draws.around.mT.expand(*mode.shape[:-1], k, n_around)
-        around = torch.linalg.solve_triangular(factor.mT, around, upper=True).mT
-        prior = draws.prior.expand(*mode.shape[:-1], -1, k)
-        points = torch.cat([mode.unsqueeze(-2) + around, prior], dim=-2)  # (..., n, m, k)
+        n, k = mode.shape
+        around = torch.linalg.solve_triangular(factor.mT, draws.around.mT, upper=True).mT
+        points = torch.cat([mode[:, None] + around, draws.prior.expand(n, -1, k)], dim=1)
 
         volume = factor.diagonal(dim1=-2, dim2=-1).log().sum(dim=-1, keepdim=True)
-        squares = ((points - mode.unsqueeze(-2)) @ factor).square().sum(dim=-1)
+        squares = ((points - mode[:, None]) @ factor).square().sum(dim=-1)  # (n, m)
         log_normal = _log_normal(squares, k) + volume
         parts = [
             log_normal + math.log(NORMAL_SHARE),
@@ -165,7 +163,7 @@ class GaussianDecoder(NamedTuple):
         # makes a linear decoder exact, and takes most of the noise where it is nearly linear.
         known = (log_normal - log_proposal).logsumexp(dim=-1)
         effective = torch.exp(2 * total - (2 * log_weight).logsumexp(dim=-1)).nan_to_num(0.0)
-        return total - known, effective.clamp(max=m)
+        return total - known, effective.clamp(max=points.shape[1])
 
 
 def gaussian_coordinates(
@@ -213,7 +211,7 @@ def log_likelihood(
     x: Tensor,
     start: Tensor,
     decode: Function,
-    noise_variance: float | Tensor,
+    noise_variance: float,
     log_prior: Function | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Return the log-likelihood of each row, in nats, and its effective sample size.
@@ -229,18 +227,18 @@ def log_likelihood(
 
     Parameters
     ----------
-    x : Tensor of shape (..., n, p)
-    start : Tensor of shape (..., n, k)
+    x : Tensor of shape (n, p)
+    start : Tensor of shape (n, k)
         Where the search for the mode begins: the embedding of x.
     decode : callable
-        D, from tensors of shape (..., m, k) to (..., m, p), row by row.
-    noise_variance : float or Tensor of shape (...)
+        D, from tensors of shape (m, k) to (m, p), row by row.
+    noise_variance : float
     log_prior : callable or None
-        The log-density of u, (..., m, k) to (..., m), where it is not N(0, I) but near it.
+        The log-density of u, (m, k) to (m,), where it is not N(0, I) but near it.
 
     Returns
     -------
-    log_likelihood, effective_sample_size : Tensor of shape (..., n)
+    log_likelihood, effective_sample_size : Tensor of shape (n,)
         The latter is (sum of weights)^2 / (sum of squared weights), at most the number of draws:
         N_DRAWS, or MORE_DRAWS for rows where those leave less than ENOUGH.
 
@@ -251,17 +249,15 @@ def log_likelihood(
     - Owen & Zhou (2000), Safe and effective importance sampling. Journal of the American
       Statistical Association 95.
     """
-    *models, n, k = start.shape
-    x = x.expand(*models, n, -1)
-    variance = torch.as_tensor(noise_variance, dtype=x.dtype, device=x.device)[..., None, None]
-    model = GaussianDecoder(decode, variance, log_prior)
-    most = min(MAX_POINTS, MAX_NUMBERS // x.shape[-1]) // math.prod(models)
+    k = start.shape[1]
+    model = GaussianDecoder(decode, noise_variance, log_prior)
+    most = min(MAX_POINTS, MAX_NUMBERS // x.shape[1])
 
     def by_rows(function: Callable, n_points: int, rows: tuple[Tensor, ...]) -> list[Tensor]:
-        size, axis = max(1, most // n_points), len(models)
-        parts = zip(*(tensor.split(size, dim=axis) for tensor in rows), strict=True)
+        size = max(1, most // n_points)
+        parts = zip(*(tensor.split(size) for tensor in rows), strict=True)
         results = zip(*(function(*part) for part in parts), strict=True)
-        return [torch.cat(result, dim=axis) for result in results]
+        return [torch.cat(result) for result in results]
 
     mode, factor = by_rows(model.mode, max(k, len(DAMPING)), (x, start))
     rows = (x, mode, factor)
@@ -271,8 +267,7 @@ def log_likelihood(
         return by_rows(partial(model.estimate, draws=draws), n_draws, rows)
 
     value, effective = estimate(N_DRAWS, rows)
-    low = (effective < ENOUGH).flatten(0, -2) if models else (effective < ENOUGH)[None]
-    if len(index := low.any(dim=0).nonzero()[:, 0]):
-        again = estimate(MORE_DRAWS, tuple(part.index_select(len(models), index) for part in rows))
-        value[..., index], effective[..., index] = again
+    low = effective < ENOUGH
+    if low.any():
+        value[low], effective[low] = estimate(MORE_DRAWS, tuple(part[low] for part in rows))
     return value, effective

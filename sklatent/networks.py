@@ -1,9 +1,8 @@
 """Encoder, decoder and the layers they are made of; they know no data and no loss.
 
-Every layer can hold a stack of models: its parameters then carry leading axes
-``models``, and inputs of shape (n, in) or (*models, n, in) give outputs of shape
-(*models, n, out). The plain case, ``models=()``, is the computation of
-`torch.nn.Linear`.
+Every layer can hold a stack of models, of which `training.stack` makes one: its parameters then
+carry leading axes ``models``, and inputs of shape (*models, n, in) give outputs of shape
+(*models, n, out). The plain case is the computation of `torch.nn.Linear`.
 """
 
 import math
@@ -62,15 +61,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Module):
-    """An affine map, or a stack of independent ones.
+    """An affine map.
 
     Weights and biases are drawn from U(-1/sqrt(in), 1/sqrt(in)), as in `torch.nn.Linear`.
 
     Parameters
     ----------
     in_features, out_features : int
-    models : tuple of int, default=()
-        Leading axes: how many independent maps, in what arrangement.
     generator : torch.Generator, default=None
         Source of the initial weights; torch's global one if None.
     zero : bool, default=False
@@ -80,23 +77,22 @@ class Linear(nn.Module):
     --------
     >>> import torch
     >>> from sklatent.networks import Linear
-    >>> Linear(3, 2, models=(5,))(torch.ones(4, 3)).shape
-    torch.Size([5, 4, 2])
+    >>> Linear(3, 2)(torch.ones(4, 3)).shape
+    torch.Size([4, 2])
     """
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
-        models: tuple[int, ...] = (),
         *,
         generator: torch.Generator | None = None,
         zero: bool = False,
     ) -> None:
         super().__init__()
         bound = 0.0 if zero else 1.0 / math.sqrt(max(1, in_features))
-        weight = torch.empty(*models, out_features, in_features)
-        bias = torch.empty(*models, out_features)
+        weight = torch.empty(out_features, in_features)
+        bias = torch.empty(out_features)
         self.weight = nn.Parameter(weight.uniform_(-bound, bound, generator=generator))
         self.bias = nn.Parameter(bias.uniform_(-bound, bound, generator=generator))
 
@@ -105,7 +101,7 @@ class Linear(nn.Module):
 
 
 class MLP(nn.Sequential):
-    """A multilayer perceptron, or a stack of independent ones.
+    """A multilayer perceptron.
 
     Parameters
     ----------
@@ -113,7 +109,7 @@ class MLP(nn.Sequential):
     hidden_layer_sizes : sequence of int, default=()
         Widths of the hidden layers; none makes it one affine map.
     activation : {"silu", "relu", "gelu", "tanh"}, default="silu"
-    models, generator
+    generator : torch.Generator, default=None
         As in `Linear`.
     zero_last : bool, default=False
         Whether the last layer starts at zero, and with it the output.
@@ -132,7 +128,6 @@ class MLP(nn.Sequential):
         out_features: int,
         hidden_layer_sizes: tuple[int, ...] = (),
         activation: str = "silu",
-        models: tuple[int, ...] = (),
         *,
         generator: torch.Generator | None = None,
         zero_last: bool = False,
@@ -140,12 +135,9 @@ class MLP(nn.Sequential):
         layers: list[nn.Module] = []
         width = in_features
         for size in hidden_layer_sizes:
-            layers += [
-                Linear(width, size, models, generator=generator),
-                ACTIVATIONS[activation](),
-            ]
+            layers += [Linear(width, size, generator=generator), ACTIVATIONS[activation]()]
             width = size
-        layers.append(Linear(width, out_features, models, generator=generator, zero=zero_last))
+        layers.append(Linear(width, out_features, generator=generator, zero=zero_last))
         super().__init__(*layers)
 
 

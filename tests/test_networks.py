@@ -3,12 +3,14 @@ import pickle
 
 import pytest
 import torch
+from scipy.stats import kstest, uniform
 from sklearn.datasets import load_wine
 from sklearn.preprocessing import scale
 from torch import nn
 from torch.testing import assert_close
 
 from sklatent.networks import MLP, Autoencoder, Decoder, Encoder, Gated, Linear
+from sklatent.training.stack import stack_modules
 
 N, P, K = 50, 13, 3
 X = torch.from_numpy(scale(load_wine().data)[:N])
@@ -22,26 +24,26 @@ def normal(*shape, seed=1):
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
 
 
-def linear(models, skip, log_var):
-    return Linear(P, K, models, generator=seeded())
+def linear(seed=0, skip=None, log_var=None):
+    return Linear(P, K, generator=seeded(seed))
 
 
-def mlp(models, skip, log_var):
-    return MLP(P, K, (8, 6), models=models, generator=seeded())
+def mlp(seed=0, skip=None, log_var=None):
+    return MLP(P, K, (8, 6), generator=seeded(seed))
 
 
-def encoder(models, skip, log_var):
-    return Encoder(mlp(models, None, None), skip)
+def encoder(seed=0, skip=None, log_var=None):
+    return Encoder(mlp(seed), skip)
 
 
-def stochastic_encoder(models, skip, log_var):
-    return Encoder(MLP(P, 2 * K, (8,), models=models, generator=seeded()), skip, log_var)
+def stochastic_encoder(seed=0, skip=None, log_var=None):
+    return Encoder(MLP(P, 2 * K, (8,), generator=seeded(seed)), skip, log_var)
 
 
-def autoencoder(models, skip, log_var):
-    network = MLP(K, P, (8,), models=models, generator=seeded(2))
+def autoencoder(seed=0, skip=None, log_var=None):
+    network = MLP(K, P, (8,), generator=seeded(seed + 10))
     decoder = Decoder(network, None if skip is None else skip.mT)
-    return Autoencoder(stochastic_encoder(models, skip, log_var), decoder)
+    return Autoencoder(stochastic_encoder(seed, skip, log_var), decoder)
 
 
 def tensors(output):
@@ -51,35 +53,24 @@ def tensors(output):
     return [output]
 
 
-@pytest.mark.parametrize("models", [(3,), (2, 3)])
-@pytest.mark.parametrize("shared_rows", [True, False])
 @pytest.mark.parametrize("with_skip", [True, False])
 @pytest.mark.parametrize("build", [linear, mlp, encoder, stochastic_encoder, autoencoder])
-def test_stack_equals_loop_over_its_models(build, with_skip, shared_rows, models):
-    skip = normal(*models, K, P) if with_skip else None
-    log_var = normal(*models, K)
-    x = X if shared_rows else normal(*models, N, P)
-    noise = (normal(*models, N, K),) if build in (stochastic_encoder, autoencoder) else ()
-    stack = build(models, skip, log_var).double()
+def test_stack_equals_loop_over_its_models(build, with_skip):
+    skips = normal(3, K, P) if with_skip else [None] * 3
+    log_vars, x = normal(3, K), normal(3, N, P)
+    noise = (normal(3, N, K),) if build in (stochastic_encoder, autoencoder) else ()
+    models = [build(i, skips[i], log_vars[i]).double() for i in range(3)]
+    stack = stack_modules(models, torch.arange(3))
     outputs = tensors(stack(x, *noise))
     sum(output.sin().sum() for output in outputs).backward()
 
-    for i in torch.cartesian_prod(*map(torch.arange, models)).reshape(-1, len(models)).tolist():
-        i = tuple(i)
-        one = build((), None if skip is None else skip[i], log_var[i]).double()
-        one.load_state_dict({name: value[i] for name, value in stack.state_dict().items()})
-        expected = tensors(one(x if shared_rows else x[i], *[e[i] for e in noise]))
+    for i, one in enumerate(models):
+        expected = tensors(one(x[i], *[e[i] for e in noise]))
         sum(output.sin().sum() for output in expected).backward()
         for output, wanted in zip(outputs, expected, strict=True):
             assert_close(output[i], wanted)
         for a, b in zip(stack.parameters(), one.parameters(), strict=True):
             assert_close(a.grad[i], b.grad)
-
-
-def test_one_skip_serves_a_stack_of_networks():
-    skip = normal(K, P)
-    network = mlp((4,), None, None).double()
-    assert_close(Encoder(network, skip).double()(X).mean, network(X) + X @ skip.T)
 
 
 def test_plain_linear_is_torch_linear():
@@ -109,16 +100,16 @@ def test_weights_have_the_variance_of_torch_linear():
     assert layer.weight.var().item() == pytest.approx(0.01 / 3, rel=4 * 0.0045)
 
 
-def test_models_of_a_stack_start_apart():
-    first, second = Linear(P, K, (2,), generator=seeded()).weight
-    assert not torch.isclose(first, second).any()
+def test_biases_are_uniform_about_zero():
+    # A Kolmogorov-Smirnov test of U(-1/sqrt(in), 1/sqrt(in)), in = 25.
+    bias = Linear(25, 4000, generator=seeded()).bias.detach().numpy()
+    assert kstest(bias, uniform(-0.2, 0.4).cdf).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("models", [(), (3,)])
-def test_zero_last_starts_at_zero_and_learns(models):
-    network = MLP(P, K, (8,), models=models, generator=seeded(), zero_last=True)
+def test_zero_last_starts_at_zero_and_learns():
+    network = MLP(P, K, (8,), generator=seeded(), zero_last=True)
     output = network(X.float())
-    assert torch.equal(output, torch.zeros(*models, N, K))
+    assert torch.equal(output, torch.zeros(N, K))
     (output - 1).square().sum().backward()
     assert network[-1].weight.grad.abs().min() > 0
 
@@ -132,13 +123,12 @@ def test_gated_module_starts_at_zero_and_learns():
 
 
 @pytest.mark.parametrize("build", [linear, mlp])
-@pytest.mark.parametrize("models", [(), (3,)])
-def test_weights_come_from_the_generator_alone(build, models):
+def test_weights_come_from_the_generator_alone(build):
     state = torch.get_rng_state()
-    first = build(models, None, None)
+    first = build()
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(5)
-    second = build(models, None, None)
+    second = build()
     torch.set_rng_state(state)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -146,7 +136,7 @@ def test_weights_come_from_the_generator_alone(build, models):
 
 def test_skip_survives_training_in_float32():
     skip = normal(K, P)
-    module = Encoder(mlp((), None, None), skip)
+    module = Encoder(mlp(), skip)
     assert module.skip.dtype == torch.float32
     assert torch.equal(module.double().skip, skip)
     assert torch.equal(module.float().skip, skip.float())
@@ -156,24 +146,24 @@ def test_skip_survives_training_in_float32():
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
 def test_copies_keep_the_exact_skip(duplicate):
     skip = normal(K, P)
-    assert torch.equal(duplicate(Encoder(mlp((), None, None), skip)).double().skip, skip)
+    assert torch.equal(duplicate(Encoder(mlp(), skip)).double().skip, skip)
 
 
 def test_skip_is_not_trained():
-    module = Encoder(mlp((), None, None), normal(K, P), normal(K))
+    module = Encoder(mlp(), normal(K, P), normal(K))
     names = {name for name, _ in module.named_parameters()} | set(module.state_dict())
     assert names == {f"network.{name}" for name, _ in module.network.named_parameters()}
 
 
 def test_deterministic_sample_is_the_mean():
-    embedding = encoder((), normal(K, P), None).double()(X, normal(N, K))
+    embedding = encoder(0, normal(K, P), None).double()(X, normal(N, K))
     assert embedding.log_var is None
     assert torch.equal(embedding.sample, embedding.mean)
 
 
 def test_stochastic_sample_is_mean_plus_scaled_noise():
     noise = normal(N, K, seed=5)
-    module = stochastic_encoder((), normal(K, P), normal(K)).double()
+    module = stochastic_encoder(0, normal(K, P), normal(K)).double()
     mean, log_var, sample = module(X, noise)
     assert_close(sample, mean + torch.exp(log_var / 2) * noise)
     assert torch.equal(module(X).sample, mean)
@@ -189,10 +179,10 @@ def test_encoder_starts_at_its_skip_and_log_variance():
 
 
 def test_autoencoder_decodes_the_sample():
-    module = autoencoder((), normal(K, P), normal(K)).double()
+    module = autoencoder(0, normal(K, P), normal(K)).double()
     embedding, output = module(X, normal(N, K, seed=5))
     assert torch.equal(output, module.decoder(embedding.sample))
 
 
 def test_autoencoder_without_decoder_returns_no_output():
-    assert Autoencoder(encoder((), None, None), None)(X.float())[1] is None
+    assert Autoencoder(encoder(), None)(X.float())[1] is None

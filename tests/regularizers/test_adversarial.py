@@ -17,6 +17,7 @@ from torch.testing import assert_close
 from sklatent import GaussianEmbedder
 from sklatent.networks import MLP, Embedding
 from sklatent.regularizers import Adversarial, EnergyDistance, MomentMatching, SlicedEppsPulley
+from sklatent.training.stack import stack_modules
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
@@ -38,8 +39,8 @@ def draws(*shape, seed=0, dtype=torch.float64):
     return torch.randn(shape, generator=seeded(seed), dtype=dtype)
 
 
-def small(k=2, models=(), seed=0):
-    return MLP(k, 1, (8,), "tanh", models, generator=seeded(seed)).double()
+def small(k=2, seed=0):
+    return MLP(k, 1, (8,), "tanh", generator=seeded(seed)).double()
 
 
 def constant(value):
@@ -258,16 +259,13 @@ def test_gradient_of_the_encoders_loss(form):
 
 @every_form
 def test_leading_axes_equal_a_loop_over_models(form):
-    adversary, critic = Adversarial(**form), small(2, models=(3,))
+    adversary, singles = Adversarial(**form), [small(2, seed=seed) for seed in range(3)]
+    critic = stack_modules(singles, torch.arange(3))
     v, u = draws(3, 20, 2), draws(3, 20, 2, seed=1)
     together = adversary.encoder_loss(critic, v, u)
     critics = adversary.critic_loss(critic, v, u, generator=seeded())
     one_by_one = seeded()
-    for i in range(3):
-        single = small(2)
-        for name, value in single.state_dict().items():
-            stacked = critic.state_dict()[name][i]
-            value.copy_(stacked.reshape(value.shape))
+    for i, single in enumerate(singles):
         assert_close(together[i], adversary.encoder_loss(single, v[i], u[i]))
         loss = adversary.critic_loss(single, v[i], u[i], generator=one_by_one)
         assert_close(critics[i], loss)
