@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.model_selection import train_test_split
@@ -372,6 +373,75 @@ def test_null_law_of_the_statistic_of_standardised_gaussian_rows():
     variance = 2 * np.square(_gaussianization.NULL_EIGENVALUES).sum()
     assert statistic.var() == pytest.approx(variance, rel=0.15)
     assert (statistic > _gaussianization.CRITICAL).sum() <= 6
+
+
+# What a coordinate is bent by
+
+
+def histogram_of(density):
+    histogram = density(_gaussianization.BINS)[:, None]
+    return histogram / histogram.sum()
+
+
+@pytest.mark.parametrize("n", [100, 1000, 100_000])
+def test_bending_is_the_identity_where_samples_are_gaussian(n):
+    # Whatever the bandwidth, and so whatever n.
+    splines = _gaussianization._gaussianizing(histogram_of(norm.pdf), n, np.ones(1), 1e-3)
+    np.testing.assert_allclose(splines.values[:, 0], KNOTS, atol=1e-9)
+    np.testing.assert_allclose(splines.slopes, 1, atol=1e-9)
+
+
+def test_bending_is_a_shift_beyond_the_samples():
+    def uniform(x):
+        return (np.abs(x) <= 1.6).astype(float)
+
+    splines = _gaussianization._gaussianizing(histogram_of(uniform), 1000, np.ones(1), 1e-3)
+    beyond = np.linspace(1.75, 6, 50)[:, None]  # from the next knot on
+    for x in (beyond, -beyond):
+        np.testing.assert_allclose(splines.slope(x), 1, atol=1e-9)
+    assert (splines.slope(np.array([[-1.0], [0.0], [1.0]])) != 1).all()
+
+
+def test_weak_evidence_bends_little():
+    # By 1 - E_0 / S, with the statistic S and its expectation E_0 for Gaussian samples.
+    u = skewed(1000, 0)[:, :1] ** 0.15
+    u = AffineCalibration().fit(u).transform(u)
+    histogram = _gaussianization._histogram(u, None)
+    statistic = 1000 * _gaussianization._epps_pulley(histogram)[0]
+    share = 1 - _gaussianization.NULL_EIGENVALUES.sum() / statistic
+    assert 0.5 < share < 0.95
+    whole = _gaussianization._gaussianizing(histogram, 1000, np.ones(1), 1e-3)(u) - u
+    gaussianization = Gaussianization().fit(u)
+    assert gaussianization.n_rounds_ == 1
+    # The affine map at the end gives the mean and the variance back. Splines of a share of the
+    # values are a share of the splines at the knots, and nearly so between.
+    bent = u + share * whole
+    bent = AffineCalibration().fit(bent).transform(bent)
+    np.testing.assert_allclose(gaussianization.transform(u), bent, atol=1e-4)
+
+
+def test_turning_the_axes_raises_the_sum_of_their_statistics():
+    u = skewed(1000, 0) ** 0.5
+    u = AffineCalibration().fit(u).transform(u)
+
+    def total(rotation):
+        histogram = _gaussianization._histogram(u @ rotation, None)
+        return _gaussianization._epps_pulley(histogram).sum()
+
+    start = np.linalg.qr(np.random.default_rng(0).standard_normal((4, 4)))[0]
+    end = _gaussianization._ascend(u, None, start)
+    np.testing.assert_allclose(end.T @ end, np.eye(4), atol=1e-12)
+    # The components are independent, and no mixture of them is as far from a Gaussian.
+    assert total(start) < 0.6 * total(np.eye(4))
+    assert total(end) > 0.95 * total(np.eye(4))
+
+
+def test_samples_of_nearly_no_weight_are_no_evidence():
+    u, weight = skewed(1100, 0)[:, :2], np.where(np.arange(1100) < 100, 1, 1e-9)
+    z, alone = Gaussianization().fit(u, weight), Gaussianization().fit(u[:100])
+    assert z.n_rounds_ == alone.n_rounds_
+    # Their number counts in the affine maps' divisor only: variances differ by a hundredth.
+    np.testing.assert_allclose(z.transform(u[:100]), alone.transform(u[:100]), atol=0.05)
 
 
 # The density that a map leads back to

@@ -99,6 +99,7 @@ def test_bad_mean_is_named(mean):
         (np.ones((2, 1)), "shape"),
         ([[1.0, 0.5], [0.2, 1.0]], "symmetric"),
         ([[1e-12, 2e-1], [1e-1, 1e12]], "symmetric"),
+        ([[1.0, 0.5 + 1e-6], [0.5, 1.0]], "symmetric"),
         ([[1.0, 1.0], [1.0, 1.0]], "positive definite"),
         ([[1.0, 2.0], [2.0, 1.0]], "positive definite"),
         ([[1e-12, 1.0], [1.0, 1e12]], "positive definite"),
@@ -115,3 +116,11 @@ def test_bad_mean_is_named(mean):
 def test_bad_covariance_is_named(cov, reason):
     with pytest.raises(ValueError, match=f"target_cov must .*{reason}"):
         Target.from_params(None, cov, 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_covariance_that_is_singular_but_for_rounding_is_refused(seed):
+    # Its smallest eigenvalue is a rounding error of either sign.
+    factor = np.random.default_rng(seed).normal(size=(5, 4))
+    with pytest.raises(ValueError, match="target_cov must be positive definite, got a matrix"):
+        Target.from_params(None, factor @ factor.T, 5)
