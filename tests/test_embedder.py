@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -528,6 +529,36 @@ def test_own_networks_start_at_pca_too(digits):
     assert r2_of(first, digits[1]) > r2_of(embedder, digits[1]) + 0.02
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(encoder[0].weight, weights)
+
+
+class Moded(torch.nn.Linear):
+    """Notes whether it is in training mode in the steps of training."""
+
+    seen: ClassVar[list] = []
+
+    def forward(self, x):
+        if torch.is_grad_enabled():
+            self.seen.append(self.training)
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_own_networks_train_in_training_mode(early_stopping):
+    Moded.seen.clear()
+    make = {"max_iter": 2, "early_stopping": early_stopping}
+    GaussianEmbedder(2, encoder=Moded(13, 2), decoder=Moded(2, 13), **make).fit(DATA["wine"])
+    assert len(Moded.seen) >= 4
+    assert all(Moded.seen)
+
+
+def test_hidden_layers_of_the_decoder_are_in_reverse_order():
+    fitted = GaussianEmbedder(2, hidden_layer_sizes=(32, 8), max_iter=0).fit(DATA["wine"])
+    module = fitted.net_.module_
+    widths = [
+        [tuple(weight.shape) for weight in part.parameters() if weight.ndim == 2]
+        for part in (module.encoder, module.decoder)
+    ]
+    assert widths == [[(32, 13), (8, 32), (2, 8)], [(8, 2), (32, 8), (13, 32)]]
 
 
 @pytest.mark.parametrize(

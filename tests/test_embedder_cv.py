@@ -215,6 +215,27 @@ def test_folds_of_unequal_size_are_watched_as_if_alone(groups):
             np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
+def test_attributes_of_candidates_are_those_of_an_embedder_alone():
+    # The critic's gap is that of the samples set aside; calibration and noise are weighted.
+    weight = np.random.default_rng(0).exponential(size=len(X))
+    train, test = np.arange(300), np.arange(300, 450)
+    params = {**SMALL, "regularizer": "adversarial", "max_iter": 0}
+    seen = []
+
+    def attributes(embedder, X, y=None):
+        seen.append((embedder.critic_gap_, embedder.noise_variance_, embedder.transform(X)))
+        return 0.0
+
+    GaussianEmbedderCV(
+        4, reg_weights=[1], cv=[(train, test)], scoring=attributes, refit=False, **params
+    ).fit(X, sample_weight=weight)
+    alone = GaussianEmbedder(4, **params).fit(X[train], sample_weight=weight[train])
+    ((gap, noise, Z),) = seen
+    assert gap == pytest.approx(alone.critic_gap_, rel=1e-5)
+    assert noise == pytest.approx(alone.noise_variance_, rel=1e-5)
+    np.testing.assert_allclose(Z, alone.transform(X[test]), atol=1e-6)
+
+
 def test_scorers_and_splitters_are_given_what_fit_is():
     frame = pd.DataFrame(X, columns=[f"pixel{i}" for i in range(64)])
 
