@@ -375,6 +375,29 @@ def test_null_law_of_the_statistic_of_standardised_gaussian_rows():
     assert (statistic > _gaussianization.CRITICAL).sum() <= 6
 
 
+def test_mirrored_samples_have_the_mirrored_map():
+    u = skewed(1000, 0)[:, :1]
+    first, second = Gaussianization().fit(u), Gaussianization().fit(-u)
+    assert first.n_rounds_ >= 1
+    np.testing.assert_allclose(second.transform(-u), -first.transform(u), atol=1e-9)
+
+
+def test_rounds_that_change_nothing_come_to_an_end():
+    # No continuous increasing map makes two values look less like two.
+    assert Gaussianization().fit(binary(1000, [0.5])).n_rounds_ == _gaussianization.PATIENCE
+
+
+def test_weights_stay_with_their_samples_where_directions_are_looked_at_on_some():
+    n = 20_000
+    assert n > _gaussianization.SEARCH_ROWS
+    rng = np.random.default_rng(0)
+    heavy = rng.random((n, 1)) < 0.5
+    u = np.where(heavy, rng.standard_normal((n, 2)), rng.exponential(size=(n, 2)))
+    # The samples of nearly no weight alone are not Gaussian.
+    assert Gaussianization().fit(u, np.where(heavy, 1, 1e-6)[:, 0]).n_rounds_ == 0
+    assert Gaussianization().fit(u, np.where(heavy, 1e-6, 1)[:, 0]).n_rounds_ >= 1
+
+
 # What a coordinate is bent by
 
 
@@ -420,6 +443,21 @@ def test_weak_evidence_bends_little():
     np.testing.assert_allclose(gaussianization.transform(u), bent, atol=1e-4)
 
 
+def test_influence_is_the_derivative_of_the_statistic():
+    def statistic(p):
+        return _gaussianization._epps_pulley(_gaussianization._histogram(p, None))
+
+    rng = np.random.default_rng(0)
+    p, step = rng.exponential(size=(500, 3)) - 1, 1e-4
+    influence = _gaussianization._influence(p, _gaussianization._histogram(p, None))
+    for direction in (np.abs(p), p**2, np.sin(p)):
+        difference = statistic(p + step * direction) - statistic(p - step * direction)
+        # Within a bin the histogram takes the statistic for linear.
+        np.testing.assert_allclose(
+            (influence * direction).mean(axis=0), difference / (2 * step), rtol=0.05, atol=1e-3
+        )
+
+
 def test_turning_the_axes_raises_the_sum_of_their_statistics():
     u = skewed(1000, 0) ** 0.5
     u = AffineCalibration().fit(u).transform(u)
@@ -442,6 +480,30 @@ def test_samples_of_nearly_no_weight_are_no_evidence():
     assert z.n_rounds_ == alone.n_rounds_
     # Their number counts in the affine maps' divisor only: variances differ by a hundredth.
     np.testing.assert_allclose(z.transform(u[:100]), alone.transform(u[:100]), atol=0.05)
+
+
+def test_splines_are_inverted_in_both_tails():
+    splines = Splines(np.exp(KNOTS)[:, None], np.exp(KNOTS)[:, None])  # slopes e^-4 and e^4
+    x = np.linspace(-7, 7, 101)[:, None]
+    np.testing.assert_allclose(splines.inverse(splines(x)), x, atol=1e-9)
+    np.testing.assert_allclose(splines(x)[x > 4], np.exp(4) * (x[x > 4] - 3), rtol=1e-9)
+
+
+def test_a_floor_lifts_splines_that_are_too_flat():
+    rng = np.random.default_rng(0)
+    values = 0.02 * np.cumsum(rng.exponential(size=(len(KNOTS), 200)) ** 3, axis=0)
+    values[10:15] = values[10]
+    slopes = rng.exponential(size=values.shape) ** 2
+    splines = Splines.steeper_than(0.1, values, slopes)
+    assert splines.least_slope >= 0.1 - 1e-9
+    np.testing.assert_array_equal(splines.slopes, np.maximum(slopes, 0.1))
+    # Values are lifted away from the middle, and only as far as needed.
+    middle = len(KNOTS) // 2
+    np.testing.assert_allclose(splines.values[middle], values[middle], atol=1e-12)
+    rise, before = np.diff(splines.values, axis=0), np.diff(values, axis=0)
+    assert (rise >= before - 1e-12).all()
+    steep = Splines.steeper_than(0.1, np.sinh(KNOTS)[:, None], np.cosh(KNOTS)[:, None])
+    np.testing.assert_array_equal(steep.values[:, 0], np.sinh(KNOTS))
 
 
 # The density that a map leads back to
