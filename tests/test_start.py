@@ -257,3 +257,5 @@ def test_the_first_layer_notices_components_of_little_variance():
     x = embedder._start.standardize(rows)
     slopes = np.linalg.lstsq(u, (x @ layer.T), rcond=None)[0]  # of the hidden units along u
     assert np.abs(slopes).mean(axis=1).min() > 0.3
+    # Along the component of little variance they are U(-b, b), b = 3 over the root of 3 features.
+    assert 0.95 * np.sqrt(3) < np.abs(slopes[1]).max() < 1.001 * np.sqrt(3)

@@ -1,9 +1,10 @@
 from types import SimpleNamespace
 
+import pytest
 import torch
 from skorch.history import History
 
-from sklatent.training.callbacks import MIN_STEPS, Patience
+from sklatent.training.callbacks import MIN_STEPS, Patience, StopTraining
 
 
 def test_a_model_that_is_done_has_no_second_chance():
@@ -28,3 +29,22 @@ def test_a_model_that_is_done_has_no_second_chance():
     assert patience.done_.tolist() == [False, True]
     assert patience.best_.tolist() == [2.0, 5.0]
     assert patience.best_weights_["epoch"].tolist() == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(("critic", "n_steps"), [(None, 300), ("critic", 1000)])
+def test_an_epoch_of_few_steps_is_given_more_time_and_more_against_a_critic(critic, n_steps):
+    net = SimpleNamespace(models=(), critic_=critic, history=History(), weights=dict)
+    net.losses_on = lambda rows: torch.tensor([1.0])
+    patience = Patience(tol=1e-4, n_iter_no_change=1).initialize()
+    patience.on_train_begin(net, X=(None, "rows"))
+
+    def epoch():
+        net.history.new_epoch()
+        net.history.record("criterion", 1.0)
+        net.history.record("train_batch_count", 10)
+        patience.on_epoch_end(net, dataset_valid="rows")
+
+    for _ in range(n_steps // 10 - 1):
+        epoch()
+    with pytest.raises(StopTraining):
+        epoch()

@@ -162,14 +162,15 @@ def test_scores_are_the_models_own_after_others_have_left():
     assert len(judged) == 4
 
 
-def test_models_are_judged_with_their_best_weights():
-    # Steps so large that the start is best.
+def test_models_are_judged_and_leave_with_their_best_weights():
+    # Steps so large that the start is best. The first model leaves before the second.
     nets, train, valid = nets_of_folds(MeanSquare(), learning_rate_init=0.3)
     judged = []
-    judge = Drop([2], lambda alone: judged.extend(alone) or [])
+    judge = Drop([2], lambda alone: judged.extend(alone) or [0])
     stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), [judge]).initialize()
-    stack.train_apart(train, valid, 2)
-    for net, start in zip(judged, nets, strict=True):
+    trained = stack.train_apart(train, valid, 3)
+    assert [len(net.history) for net in trained] == [2, 3]
+    for net, start in zip(judged + trained, nets + nets, strict=True):
         assert max(net.patience.scores_[1:]) < net.patience.scores_[0]
         for name, value in start.module_.state_dict().items():
             assert_close(net.module_.state_dict()[name], value)
