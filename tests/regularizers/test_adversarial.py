@@ -398,6 +398,27 @@ def test_a_lazy_penalty_weighs_as_much_as_one_at_every_step(loss):
     assert Shares.seen == ([0, 0, 3] if loss in ("gan", "lsgan") else [1, 1, 1])
 
 
+class Losses(Adversarial):
+    """Notes the critic's losses."""
+
+    seen: ClassVar[list] = []
+
+    def critic_loss(self, *args, **kwargs):
+        loss = super().critic_loss(*args, **kwargs)
+        self.seen.append(loss.item())
+        return loss
+
+
+def test_the_critics_curve_is_the_mean_over_its_steps():
+    Losses.seen.clear()
+    regularizer = Losses(n_critic=3, critic_learning_rate=0.1, critic_hidden_layer_sizes=(8,))
+    settings = {"batch_size": len(WINE), "early_stopping": False, "hidden_layer_sizes": (8,)}
+    fitted = GaussianEmbedder(2, regularizer=regularizer, max_iter=1, **settings).fit(WINE)
+    first, _, last = Losses.seen
+    assert abs(first - last) > 1e-3
+    assert fitted.critic_loss_curve_ == pytest.approx([np.mean(Losses.seen)])
+
+
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_the_gap_is_of_the_samples_set_aside(early_stopping):
     fitted = embedder(early_stopping=early_stopping).fit(WINE)
@@ -585,6 +606,32 @@ def test_the_average_of_the_weights_is_what_fit_returns(early_stopping):
     averages.append(0.99 * averages[-1] + 0.01 * third)
     best = np.argmax(fitted.validation_scores_) if early_stopping else 3
     assert_close(fitted.net_.module_.encoder.network[-1].weight.detach(), averages[best])
+
+
+class Watched(Callback):
+    """Keeps the samples set aside."""
+
+    def on_train_begin(self, net, X, **kwargs):
+        self.rows = X[1]
+
+
+def test_scores_are_those_of_the_average_of_the_weights():
+    fitted = embedder(init="random", batch_size=20, reg_weight=0).set_params(
+        net_params={"callbacks": [("watched", Watched())]}
+    )
+    net = fitted.fit(WINE).net_
+    best = np.argmax(fitted.validation_scores_)
+    assert best > 0
+    criterion = net.losses_on(dict(net.callbacks_)["watched"].rows)[0].item()
+    assert fitted.validation_scores_[best] == pytest.approx(-criterion, rel=1e-6)
+
+
+def test_a_warm_start_with_early_stopping_goes_on_from_the_best_weights():
+    # Steps so large that the start is best.
+    fitted = embedder(learning_rate_init=0.3, batch_size=20, warm_start=True).fit(WINE)
+    assert np.argmax(fitted.validation_scores_) == 0
+    Z = fitted.transform(WINE)
+    np.testing.assert_array_equal(fitted.set_params(max_iter=0).fit(WINE).transform(WINE), Z)
 
 
 def test_what_it_cannot_be_combined_with():
