@@ -324,6 +324,23 @@ def test_noise_variance_starts_at_that_of_pca():
     assert embedder.noise_variance_ == pytest.approx(expected, rel=1e-6)
 
 
+class SetAside(Callback):
+    """Keeps the samples set aside."""
+
+    def on_train_begin(self, net, X, **kwargs):
+        self.x = X[1].x.numpy()
+
+
+def test_noise_variance_is_that_of_the_samples_set_aside():
+    embedder = GaussianEmbedder(3, max_iter=0, validation_fraction=0.2, random_state=0)
+    embedder.set_params(net_params={"callbacks": [("set_aside", SetAside())]}).fit(DATA["wine"])
+    x = dict(embedder.net_.callbacks_)["set_aside"].x.astype(float)
+    rows = embedder._start.unstandardize(x)
+    assert rows.shape == (36, 13)
+    squares = np.square(rows - embedder.inverse_transform(embedder.transform(rows))).sum()
+    assert embedder.noise_variance_ == pytest.approx(squares / 36 / (13 - 3), rel=1e-5)
+
+
 # Tasks
 
 
