@@ -1,5 +1,6 @@
 import copy
 import pickle
+import time
 import warnings
 from contextlib import contextmanager
 
@@ -522,6 +523,30 @@ def test_halving_drops_the_worse_two_thirds_twice():
     np.testing.assert_allclose(
         results["mean_test_r2"][best], whole.cv_results_["mean_test_r2"][best], rtol=1e-4
     )
+
+
+def test_halving_goes_by_the_mean_over_folds_and_rounds_thirds_up():
+    table = {1.0: (10, -10), 2.0: (0, 0), 3.0: (4, 4), 4.0: (5, 5)}
+    parts = np.arange(200), np.arange(200, 400)
+    epochs = {}
+
+    def from_the_table(embedder, rows, y=None):
+        epochs[embedder.reg_weight] = embedder.n_iter_
+        return table[embedder.reg_weight][int((X[parts[0]] == rows[0]).all(axis=1).any())]
+
+    search = GaussianEmbedderCV(
+        4, reg_weights=list(table), cv=[parts, parts[::-1]], scoring=from_the_table, halving=True,
+        refit=False, max_iter=9, **SMALL,
+    ).fit(X)  # fmt: skip
+    assert epochs == {1.0: 1, 2.0: 1, 3.0: 3, 4.0: 9}
+    np.testing.assert_array_equal(search.cv_results_["mean_test_score"], [0, 0, 4, 5])
+
+
+def test_times_of_candidates_add_up():
+    began = time.perf_counter()
+    results = GaussianEmbedderCV(4, cv=2, max_iter=1, refit=False, **SMALL).fit(X).cv_results_
+    elapsed = time.perf_counter() - began
+    assert 0 < 2 * (results["mean_fit_time"].sum() + results["mean_score_time"].sum()) < elapsed
 
 
 def test_halving_needs_to_know_the_score_that_decides():
