@@ -308,6 +308,19 @@ def test_posterior_is_in_the_targets_coordinates(digits):
         GaussianEmbedder(regularizer="moment").posterior  # noqa: B018 (attribute access is the test)
 
 
+def test_a_random_start_has_variances_about_one():
+    # A linear encoder's mean log-variance is its bias, from U(-b, b) with b = 1 / sqrt(13).
+    X = scale(DATA["wine"])
+    make = {"regularizer": "kl", "calibration": None, "hidden_layer_sizes": (), "max_iter": 0}
+    start = GaussianEmbedder(3, init="random", random_state=0, **make).fit(X).posterior(X).std
+    assert np.abs(2 * np.log(start).mean(axis=0)).max() < 1 / np.sqrt(13)
+    # That of PCA has the variances of its probabilistic form, which are far smaller.
+    start = GaussianEmbedder(3, random_state=0, **make).fit(X).posterior(X).std
+    pca = PCA(3).fit(X)
+    expected = np.sqrt(pca.noise_variance_ / pca.explained_variance_)
+    np.testing.assert_allclose(start, np.broadcast_to(expected, start.shape), rtol=1e-5)
+
+
 def test_collapse_of_the_posterior_is_reported(digits):
     embedder = GaussianEmbedder(
         2, regularizer="kl", reg_weight=1e3, learning_rate_init=0.01, max_iter=30, random_state=0

@@ -192,6 +192,12 @@ def test_the_noise_variance_is_weighted():
     assert weighted.noise_variance_ < 1e-5 * plain.noise_variance_
 
 
+def test_an_untrained_regression_predicts_the_weighted_mean():
+    weight = np.random.default_rng(0).exponential(size=len(X))
+    fitted = embedder(task="regression", max_iter=0).fit(X, X[:, 0] + y, sample_weight=weight)
+    np.testing.assert_allclose(fitted.predict(X), np.average(X[:, 0] + y, weights=weight))
+
+
 def in_place(in_features, out_features):
     """Return an encoder whose means are the standardized features; its variances are one."""
     encoder = torch.nn.Linear(in_features, out_features)
