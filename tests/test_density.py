@@ -336,6 +336,23 @@ def test_a_posterior_with_two_modes_is_seen_whole():
     torch.testing.assert_close(value, expected, atol=0.3, rtol=0)
 
 
+def test_many_draws_find_a_posterior_with_tails_that_are_not_gaussian(monkeypatch):
+    # The decoder is steep at the mode and flat elsewhere: all parts of the mixture count.
+    monkeypatch.setattr(_density, "N_DRAWS", 2**14)
+    noise = 0.04
+
+    def decode(u):
+        return 100 * u / (1 + 100 * u.abs())
+
+    line = torch.linspace(-9, 9, 180_001, dtype=torch.float64)
+    x = torch.linspace(-1, 1, 11, dtype=torch.float64)[:, None]
+    log_p = -0.5 * (x - decode(line)) ** 2 / noise - 0.5 * line**2
+    expected = torch.logsumexp(log_p, dim=-1) + np.log(1e-4 / (2 * np.pi * noise**0.5))
+    value, _ = log_likelihood(x, torch.zeros_like(x), decode, noise)
+    # Weights of a coefficient of variation of 3 would give a standard error of 0.023.
+    torch.testing.assert_close(value, expected, atol=0.02, rtol=0)
+
+
 def test_a_line_is_exact():
     # The draws' share of the Gaussian's integral is divided out, whatever the draws.
     x = torch.linspace(-5, 5, 11, dtype=torch.float64)[:, None]
