@@ -344,7 +344,8 @@ def test_what_cannot_be_stacked_trains_one_at_a_time(params, reason):
 
 
 def test_one_at_a_time_is_the_grid_search_itself():
-    params = {**SMALL, "max_iter": 4, "net_params": {"optimizer": torch.optim.SGD}}
+    params = {**SMALL, "max_iter": 4, "learning_rate_init": 0.01}
+    params |= {"early_stopping": False, "net_params": {"optimizer": torch.optim.Adam}}
     with pytest.warns(UserWarning, match="one at a time"):
         search = GaussianEmbedderCV(
             4, reg_weights=[0.1, 1], cv=3, scoring=reconstruction_scorer, refit=False, **params
