@@ -414,6 +414,16 @@ def test_bending_is_the_identity_where_samples_are_gaussian(n):
     np.testing.assert_allclose(splines.slopes, 1, atol=1e-9)
 
 
+@pytest.mark.parametrize("n", [100, 1000, 10_000])
+def test_bending_is_linear_where_samples_are_gaussian(n):
+    # With noise of standard deviation h a variance s^2 is s^2 + h^2, and that of N(0, 1) 1 + h^2.
+    histogram, h = histogram_of(norm(0.2, 0.6).pdf), 2.5 * n**-0.2
+    x = np.linspace(-1, 1, 9)[:, None]
+    expected = np.sqrt((1 + h**2) / (0.6**2 + h**2)) * (x - 0.2)
+    splines = _gaussianization._gaussianizing(histogram, n, np.ones(1), 1e-3)
+    np.testing.assert_allclose(splines(x), expected, atol=1e-9)
+
+
 def test_bending_is_a_shift_beyond_the_samples():
     def uniform(x):
         return (np.abs(x) <= 1.6).astype(float)
@@ -441,6 +451,14 @@ def test_weak_evidence_bends_little():
     bent = u + share * whole
     bent = AffineCalibration().fit(bent).transform(bent)
     np.testing.assert_allclose(gaussianization.transform(u), bent, atol=1e-4)
+
+
+def test_axes_along_which_samples_look_gaussian_are_left_alone():
+    u = np.random.default_rng(0).standard_normal((1000, 4))
+    u[:, 0] = np.random.default_rng(1).exponential(size=1000)
+    splines = Gaussianization().fit(u)._rounds[0].splines
+    bent = np.abs(splines.values - KNOTS[:, None]).max(axis=0)
+    assert sorted(bent > 0) == [False, False, False, True]
 
 
 def test_influence_is_the_derivative_of_the_statistic():
