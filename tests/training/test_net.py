@@ -170,7 +170,7 @@ def random_batch(models=(), n=30, p=5, k=3, q=5):
     x, u, log_var, output = (
         torch.randn(*models, n, width, generator=generator) for width in (p, k, k, q)
     )
-    return x, Embedding(u, log_var, u), output
+    return x, Embedding(u, log_var, u + 1), output
 
 
 def objective(task, regularizer, reg_weight=0.3):

@@ -6,6 +6,7 @@ import torch
 from sklearn.datasets import load_wine
 from sklearn.preprocessing import scale
 from torch import nn
+from torch.nn.utils import parameters_to_vector
 from torch.testing import assert_close
 
 from sklatent import GaussianEmbedder
@@ -174,3 +175,13 @@ def test_models_are_judged_and_leave_with_their_best_weights():
         assert max(net.patience.scores_[1:]) < net.patience.scores_[0]
         for name, value in start.module_.state_dict().items():
             assert_close(net.module_.state_dict()[name], value)
+
+
+def test_critics_are_the_models_own():
+    nets, train, _ = nets_of_folds("adversarial")
+    stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), []).initialize()
+    trained = stack.train_apart(train, None, 1)
+    critics = [parameters_to_vector(net.critic_.parameters()) for net in nets + trained]
+    # Those of the nets at their start are alike, and stay as they were.
+    assert torch.equal(critics[0], critics[1])
+    assert len({tuple(critic.tolist()) for critic in critics}) == 3
