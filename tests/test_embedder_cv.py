@@ -308,6 +308,33 @@ def test_a_share_of_variance_is_resolved_once():
     assert search.n_components == 0.6
 
 
+def test_a_share_of_variance_is_one_of_weighted_samples():
+    weight = np.where(LABELS == 0, 1.0, 1e-3)
+    params = {**SMALL, "max_iter": 0}
+    weighted, plain = (
+        GaussianEmbedder(0.8, **params).fit(X, sample_weight=w).n_components_
+        for w in (weight, None)
+    )
+    assert weighted < plain
+    search = GaussianEmbedderCV(
+        0.8, reg_weights=[1], cv=2, scoring=reconstruction_scorer, **params
+    ).fit(X, sample_weight=weight)
+    assert search.n_components_ == weighted
+
+
+def test_folds_of_a_classification_are_stratified():
+    order = np.argsort(LABELS)
+    seen = []
+
+    def classes(embedder, X, y):
+        seen.append(len(np.unique(y)))
+        return 0.0
+
+    params = {**SMALL, "task": "classification", "reg_weights": [1], "max_iter": 0}
+    GaussianEmbedderCV(4, cv=3, scoring=classes, refit=False, **params).fit(X[order], LABELS[order])
+    assert seen == [10, 10, 10]
+
+
 def test_a_class_that_a_fold_lacks():
     cv = [(np.flatnonzero(LABELS != 3), np.flatnonzero(LABELS == 3))]
     search = GaussianEmbedderCV(

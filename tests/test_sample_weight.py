@@ -219,6 +219,19 @@ def test_active_components_are_counted_with_weights():
     assert counts == [2, 1]
 
 
+def test_the_calibration_of_a_stream_is_weighted():
+    weight = np.random.default_rng(0).exponential(size=len(X))
+    streamed = embedder()
+    for part in np.array_split(np.arange(len(X)), 2):
+        streamed.partial_fit(X[part], sample_weight=weight[part])
+        weight[part] /= weight[part].mean()  # relative to the others of a call
+    Z = streamed.transform(X)
+    # What is kept of a stream is in single precision.
+    np.testing.assert_allclose(np.average(Z, axis=0, weights=weight), 0, atol=1e-5)
+    cov = np.cov(Z.T, aweights=weight, ddof=0) * len(X) / (len(X) - 1)
+    np.testing.assert_allclose(cov, np.eye(3), atol=1e-5)
+
+
 def test_weights_of_a_stream():
     weight = np.random.default_rng(0).exponential(size=len(X))
     first = embedder().partial_fit(X, sample_weight=weight)
