@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import warnings
 from typing import ClassVar
 
 import numpy as np
@@ -768,6 +769,21 @@ def test_unfinished_training_warns_as_in_mlps():
             GaussianEmbedder(2, max_iter=1, early_stopping=early_stopping).fit(DATA["wine"])
 
 
+def test_epochs_without_progress_are_no_reason_to_warn_though_their_steps_are_few():
+    make = {"n_iter_no_change": 3, "early_stopping": False, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        GaussianEmbedder(2, tol=10, max_iter=5, **make).fit(DATA["wine"])
+    with pytest.warns(ConvergenceWarning):
+        GaussianEmbedder(2, tol=10, max_iter=4, **make).fit(DATA["wine"])
+
+
+@pytest.mark.parametrize("n", [9, 10])
+def test_ten_samples_are_enough_to_set_some_aside(n):
+    embedder = GaussianEmbedder(2, max_iter=0, random_state=0).fit(scale(DATA["wine"])[:n])
+    assert (embedder.validation_scores_ is None) == (n < 10)
+
+
 def test_scores_and_losses_of_a_mixed_history():
     # One score at the start and one after each epoch, where samples were set aside.
     X = DATA["wine"]
@@ -916,6 +932,17 @@ def test_gaussianized_embedding_is_inverted_and_more_gaussian(digits):
     assert bent.sample(3, random_state=0).shape == (3, 64)
     bent.partial_fit(train)
     assert np.isfinite(bent.transform(test)).all()
+
+
+def test_random_state_determines_the_directions_of_gaussianization(digits):
+    first, again, other = (
+        GaussianEmbedder(4, calibration="gaussianize", max_iter=0, random_state=seed)
+        .fit(digits[0])
+        .transform(digits[1])
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 1e-3
 
 
 def test_gaussianized_posterior_is_refused(digits):

@@ -255,3 +255,12 @@ def test_a_diverging_fit_says_what_to_try():
     embedder = GaussianEmbedder(2, learning_rate_init=1e30, early_stopping=False, random_state=0)
     with pytest.raises(ValueError, match=r"Lower learning_rate_init=1e\+30 or reg_weight=1.0"):
         embedder.fit(X)
+
+
+def test_weights_that_become_infinite_in_the_last_step_are_no_fit():
+    embedder = GaussianEmbedder(
+        2, learning_rate_init=1e39, batch_size=len(X), max_iter=1, early_stopping=False
+    )
+    with pytest.raises(ValueError, match="the weights became infinite"):
+        embedder.fit(X)
+    assert not hasattr(embedder, "net_")
