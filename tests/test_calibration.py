@@ -454,11 +454,12 @@ def test_weak_evidence_bends_little():
 
 
 def test_axes_along_which_samples_look_gaussian_are_left_alone():
-    u = np.random.default_rng(0).standard_normal((1000, 4))
-    u[:, 0] = np.random.default_rng(1).exponential(size=1000)
+    # Some of their statistics are above the expectation for Gaussian samples, by chance.
+    u = np.random.default_rng(1).standard_normal((1000, 8))
+    u[:, 0] = np.random.default_rng(2).exponential(size=1000)
     splines = Gaussianization().fit(u)._rounds[0].splines
-    bent = np.abs(splines.values - KNOTS[:, None]).max(axis=0)
-    assert sorted(bent > 0) == [False, False, False, True]
+    bent = (splines.values != KNOTS[:, None]).any(axis=0)
+    assert bent.sum() == 1
 
 
 def test_influence_is_the_derivative_of_the_statistic():
