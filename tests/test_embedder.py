@@ -750,6 +750,12 @@ def test_samples_are_set_aside_by_class_where_the_counts_allow_it(seed):
     assert sum(map(sum, counts(np.repeat([0, 1], [199, 1])))) == 200
 
 
+def test_there_may_be_more_classes_than_samples_set_aside():
+    rows, y = np.random.default_rng(0).normal(size=(30, 3)), np.repeat(np.arange(5), 6)
+    embedder = GaussianEmbedder(2, task="classification", max_iter=0, random_state=0).fit(rows, y)
+    assert len(embedder.validation_scores_) == 1
+
+
 @pytest.mark.parametrize(
     ("n", "k", "size"), [(100, 2, 128), (600, 2, 150), (4000, 2, 512), (1000, 200, 800)]
 )
