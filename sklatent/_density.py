@@ -112,7 +112,7 @@ class GaussianDecoder(NamedTuple):
         has; the estimate does not depend on its being exact.
         """
         eye = torch.eye(u.shape[1]).to(u)
-        shares = torch.tensor(DAMPING).to(u)[:, None]  # (s, 1)
+        shares = u.new_tensor(DAMPING)[:, None]  # (s, 1)
         u, decoded = self._best(x, torch.stack([u, torch.zeros_like(u)], dim=1))
         for step in range(STEPS + 1):
             h = DIFFERENCE * u.abs().clamp(min=1)  # (n, k)

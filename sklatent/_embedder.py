@@ -3,7 +3,6 @@
 from __future__ import annotations  # help() shows "ArrayLike", not the types that it stands for
 
 import copy
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from numbers import Integral, Real
@@ -48,6 +47,7 @@ from ._params import (
 from ._reservoir import Reservoir
 from ._start import PCAStart
 from ._target import Target
+from ._warn import warn
 from .calibration import AffineCalibration, Gaussianization
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Adversarial, Regularizer
@@ -59,12 +59,9 @@ from .training import (
     Objective,
     Patience,
     build_critic,
-    isolated,
+    default_modes,
+    seeded,
 )
-
-# glibc hands freed blocks back to the system, whose pages cost more than the arithmetic in them,
-# until a block of this size has been freed once; then it keeps them. Nothing is touched here.
-np.empty(2**25 - 2**16, dtype=np.uint8)
 
 FLOATS = (np.float64, np.float32)
 CHUNK = 8192  # rows embedded at a time: bounds the memory of the hidden layers
@@ -509,12 +506,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 kept = "the best weights on the samples set aside by early_stopping"
             else:
                 kept = "the last weights; early_stopping=True keeps the best"
-            warnings.warn(
+            warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                 f"optimization hasn't converged yet. The embedding has {kept}. Increase max_iter "
                 f"to train longer, or tol={self.tol} to stop earlier.",
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return self
 
@@ -556,7 +552,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         before = self.__dict__.copy()
         checkpoint = self.net_.checkpoint() if "net_" in before else None
         try:
-            yield
+            with default_modes():
+                yield
         except BaseException:
             self.__dict__.clear()
             self.__dict__.update(before)
@@ -632,11 +629,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 raise ValueError("task=None and regularizer=None leave nothing to train for")
             if self.decoder is not None:
                 raise ValueError("decoder must be None with task=None, which decodes nothing")
-            warnings.warn(
+            warn(
                 "task=None trains for the regularizer alone, which an uninformative map can "
                 'satisfy as well as any other. With init="pca" it starts at an informative one.',
-                UserWarning,
-                stacklevel=5,
             )
         random_state = check_random_state(self.random_state)
         start = PCAStart.fit(X, weight, self.n_components, random_state)
@@ -789,7 +784,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             and is_ours(self.task_)
             and is_ours(self.regularizer_)
         )
-        return nullcontext() if ours else isolated(draw_seed(), device)
+        return nullcontext() if ours else seeded(draw_seed(), device)
 
     def _n_valid(self, n):
         """Return how many of n rows are set aside."""
@@ -853,11 +848,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             variances = np.average((mean - center) ** 2, axis=0, weights=weight)
             self.n_active_components_ = int((variances > ACTIVE_VARIANCE).sum())
             if self.n_active_components_ == 0:
-                warnings.warn(
+                warn(
                     "posterior collapse: no component of the embedding varies with X. Lower "
                     f"reg_weight={self.reg_weight}.",
-                    UserWarning,
-                    stacklevel=5,
                 )
         if calibrate:
             self._calibration: AffineCalibration | Gaussianization | None = None
@@ -871,7 +864,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     x[index], mean[index], None if weight is None else weight[index]
                 )
         self.n_iter_ = len(net.history)
-        self.loss_curve_ = [epoch["loss"] for epoch in net.history]
+        self.loss_curve_ = [epoch["train_loss"] for epoch in net.history]
         self.task_loss_curve_ = [epoch["task_loss"] for epoch in net.history]
         self.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else None
@@ -1025,13 +1018,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         log_likelihood, effective = self._log_likelihood(self._check_X(X))
         low = np.mean(effective < LEAST_EFFECTIVE)
         if low > 0.1:
-            warnings.warn(
+            warn(
                 f"The log-likelihood of {low:.0%} of the rows is a rough estimate, rather too low "
                 f"than too high: its effective sample size is below {LEAST_EFFECTIVE}. "
                 "score_samples(X, return_effective_sample_size=True) says for which. A larger "
                 "reg_weight or fewer components make the decoder smoother.",
-                UserWarning,
-                stacklevel=2,
             )
         return (log_likelihood, effective) if return_effective_sample_size else log_likelihood
 
@@ -1114,8 +1105,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         least = 2 if self.task_ is None else 1  # one sample has a loss, but no distribution
         X, y, weight = self._check_rows(X, y, sample_weight, reset=False, least=least)
         net = self.net_
-        rows = self._rows(net, X, y, weight, slice(None))
-        with self._isolated(lambda: net.seed, net.device):
+        with default_modes(), self._isolated(lambda: net.seed, net.device):
+            rows = self._rows(net, X, y, weight, slice(None))
             if self.task_ is None:
                 return -float(net.losses_on(net.resample(rows))[0])
             u = self._encode(X)[0]

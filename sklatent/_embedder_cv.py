@@ -6,7 +6,6 @@ import copy
 import inspect
 import math
 import time
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
@@ -29,7 +28,8 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 from ._embedder import GaussianEmbedder
 from ._params import is_ours
 from ._start import PCAStart
-from .training import Drop, Stack
+from ._warn import warn
+from .training import Drop, Stack, default_modes
 
 #: Rows of a fold, at most, on which weights are compared while they train.
 RUNG_ROWS = 100
@@ -213,6 +213,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
     partial_fit = available_if(lambda self: False)(GaussianEmbedder.partial_fit)
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @default_modes()
     def fit(
         self,
         X: ArrayLike,
@@ -470,10 +471,8 @@ class _Candidates:
         if not self.folds:
             return [None] * len(self.pairs)
         if (reason := self._why_not_stacked()) is not None:
-            warnings.warn(
+            warn(
                 f"{reason} cannot be stacked: candidates are trained one at a time",
-                UserWarning,
-                stacklevel=4,
             )
             return [self._fit_alone(i, max_iter) for i in range(len(self.pairs))]
         folds = list(self.folds.values())
@@ -488,7 +487,7 @@ class _Candidates:
         stack = Stack(
             [fold.net for fold in folds],
             torch.tensor([position[split] for _, split in pairs]),
-            torch.tensor([reg_weight for reg_weight, _ in pairs]),
+            torch.tensor([reg_weight for reg_weight, _ in pairs], dtype=torch.float32),
             callbacks,
         ).initialize()
         fitted = self._finished(stack.train_apart(rows, watched, max_iter))

@@ -167,7 +167,7 @@ def resolve_device(value: str | torch.device) -> torch.device:
             return torch.device("cuda")
         return torch.device("cpu")
     try:
-        torch.empty(1, device=value).item()
+        torch.empty(1, dtype=torch.float32, device=value).item()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f"device must be 'auto' or a torch device of this machine, got {value!r}: {error}"

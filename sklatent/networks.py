@@ -91,8 +91,8 @@ class Linear(nn.Module):
     ) -> None:
         super().__init__()
         bound = 0.0 if zero else 1.0 / math.sqrt(max(1, in_features))
-        weight = torch.empty(out_features, in_features)
-        bias = torch.empty(out_features)
+        weight = torch.empty(out_features, in_features, dtype=torch.float32)
+        bias = torch.empty(out_features, dtype=torch.float32)
         self.weight = nn.Parameter(weight.uniform_(-bound, bound, generator=generator))
         self.bias = nn.Parameter(bias.uniform_(-bound, bound, generator=generator))
 
@@ -156,7 +156,7 @@ class Gated(nn.Module):
     def __init__(self, module: nn.Module, out_features: int) -> None:
         super().__init__()
         self.module = module
-        self.gain = nn.Parameter(torch.zeros(out_features))
+        self.gain = nn.Parameter(torch.zeros(out_features, dtype=torch.float32))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.module(x) * self.gain
@@ -182,8 +182,7 @@ class WithSkip(nn.Module):
         super().__init__()
         self.network = network
         self.exact_skip = skip
-        dtype = torch.get_default_dtype()
-        self.register_buffer("skip", None if skip is None else skip.to(dtype), persistent=False)
+        self.register_buffer("skip", None if skip is None else skip.float(), persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
         super()._apply(fn, recurse)
@@ -222,8 +221,7 @@ class Encoder(WithSkip):
         self, network: nn.Module, skip: Tensor | None = None, log_var: Tensor | None = None
     ) -> None:
         super().__init__(network, skip)
-        dtype = torch.get_default_dtype()
-        log_var = None if log_var is None else log_var.to(dtype)
+        log_var = None if log_var is None else log_var.float()
         self.register_buffer("log_var", log_var, persistent=False)
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> Embedding:

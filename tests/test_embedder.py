@@ -47,6 +47,17 @@ def digits():
     return train_test_split(X / 16, y, test_size=0.3, stratify=y, random_state=0)
 
 
+class PlainTensor(torch.nn.Linear):
+    """A network whose tensor does not become float64 with it."""
+
+    def __init__(self, p, k):
+        super().__init__(p, k)
+        self.turn = torch.eye(k)
+
+    def forward(self, x):
+        return super().forward(x) @ self.turn
+
+
 def r2_of(embedder, X):
     restored = embedder.inverse_transform(embedder.transform(X))
     return r2_score(X, restored, multioutput="variance_weighted")
@@ -599,6 +610,7 @@ def test_hidden_layers_of_the_decoder_are_in_reverse_order():
             torch.nn.Linear(64, 3),
             r"encoder must map .* \(n, 64\) to one of shape \(n, 2\); .*\(2, 3\)",
         ),
+        (PlainTensor, r"float32 and, for X in float64, .*: register tensors .* register_buffer"),
         (torch.nn.Linear(5, 2), "encoder must map .* it failed with"),
         (lambda p, k: None, "encoder must be a torch.nn.Module or a callable .* NoneType"),
     ],
@@ -824,7 +836,7 @@ def test_scores_and_losses_of_a_mixed_history():
 def test_verbose_prints_the_losses(capsys):
     GaussianEmbedder(2, max_iter=2, verbose=1).fit(DATA["wine"])
     printed = capsys.readouterr().out
-    assert all(word in printed for word in ("loss", "task_loss", "regularizer", "criterion"))
+    assert all(word in printed for word in ("train_loss", "task_loss", "regularizer", "valid_loss"))
 
 
 # What comes after a fit

@@ -1,7 +1,15 @@
 """State: what a fit leaves as it was, and what copies carry along."""
 
 import copy
+import ctypes
+import inspect
+import multiprocessing
 import pickle
+import subprocess
+import sys
+import threading
+import warnings
+from contextlib import contextmanager
 
 import joblib
 import numpy as np
@@ -14,8 +22,9 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from sklatent import GaussianEmbedder
-from sklatent.regularizers import MomentMatching, Regularizer
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
+from sklatent.regularizers import Adversarial, MomentMatching, Regularizer
+from sklatent.training import seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
@@ -208,3 +217,149 @@ def test_a_stream_far_from_zero_is_calibrated_all_the_same():
     far = GaussianEmbedder(2, random_state=0).partial_fit(X + 1e9).transform(X + 1e9)
     np.testing.assert_allclose(far, near, atol=1e-3)
     np.testing.assert_allclose(np.cov(far.T), np.eye(2), atol=1e-3)
+
+
+# The caller's torch
+
+
+@contextmanager
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def bfloat16():
+    return torch.autocast("cpu", dtype=torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"regularizer": "kl", "task": "classification"},
+        {"regularizer": "sliced", "encoder": torch.nn.Linear(13, 2)},
+        {"regularizer": Adversarial("wgan-gp", critic_hidden_layer_sizes=(8,))},
+        {"task": None, "regularizer": "energy"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "mode", [float64_by_default, bfloat16, torch.inference_mode, torch.no_grad]
+)
+@pytest.mark.filterwarnings("ignore:task=None")
+def test_modes_of_torch_change_nothing(mode, params):
+    embedder = GaussianEmbedder(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0, **params)
+    expected = clone(embedder).fit(X, y)
+    with mode():
+        inside = embedder.fit(X, y)
+        Z, score = inside.transform(X.astype(np.float32)), inside.score(X, y)
+    np.testing.assert_array_equal(Z, expected.transform(X.astype(np.float32)))
+    assert score == expected.score(X, y)
+
+
+def test_modes_of_torch_change_no_search():
+    search = GaussianEmbedderCV(
+        2, reg_weights=[0.1, 1], cv=2, hidden_layer_sizes=(8,), max_iter=2, random_state=0
+    )
+    expected = clone(search).fit(X).cv_results_["mean_test_score"]
+    for mode in (float64_by_default, bfloat16, torch.inference_mode):
+        with mode():
+            search.fit(X)
+        np.testing.assert_array_equal(search.cv_results_["mean_test_score"], expected)
+
+
+def in_time(target):
+    """Say whether a function ends within a minute, in a thread of its own."""
+    thread = threading.Thread(target=target, daemon=True)
+    thread.start()
+    thread.join(60)
+    return not thread.is_alive()
+
+
+def test_an_encoder_may_be_made_by_a_fit_of_its_own():
+    params = {"hidden_layer_sizes": (8,), "max_iter": 1, "random_state": 0}
+
+    def pretrained(p, k):
+        return GaussianEmbedder(k, encoder=torch.nn.Linear, **params).fit(X).net_.module_.encoder
+
+    def encoder(p, k):
+        return torch.nn.Sequential(torch.nn.Linear(p, k), Mean(pretrained(p, p)))
+
+    class Mean(torch.nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, x):
+            return self.module(x.new_zeros(len(x), X.shape[1])).mean[:, :2] + x
+
+    assert in_time(GaussianEmbedder(2, encoder=encoder, **params).fit(X).transform(X).sum)
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_process_forked_during_another_threads_fit_can_fit():
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold():
+        with seeded(0, torch.device("cpu")):
+            entered.set()
+            leave.wait()
+
+    def enter():
+        with seeded(0, torch.device("cpu")):
+            pass
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    entered.wait()
+    process = multiprocessing.get_context("fork").Process(target=enter)
+    process.start()
+    process.join(30)
+    code = process.exitcode
+    process.kill()
+    leave.set()
+    holder.join()
+    assert code == 0
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs the GNU C library")
+def test_import_leaves_the_allocator_as_it_was():
+    # A block of 16 MB is mapped by itself, until a larger one of at most 32 MB has been freed.
+    script = """
+import ctypes, numpy, sklatent._embedder
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "abcdefghij"]
+info = ctypes.CDLL(None).mallinfo2
+info.restype = Info
+before = info().d
+block = numpy.empty(2**24, dtype=numpy.uint8)
+print(info().d - before)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "1"
+
+
+# Warnings
+
+
+def test_warnings_point_at_the_callers_line():
+    embedder = GaussianEmbedder(2, task=None, max_iter=1, random_state=0)
+    search = GaussianEmbedderCV(
+        2, reg_weights=[1], cv=2, encoder=torch.nn.Linear, max_iter=0, random_state=0
+    )
+    cases = [
+        ("task=None", lambda: embedder.fit(X)),
+        ("Stochastic", lambda: embedder.fit(X)),
+        ("task=None", lambda: make_pipeline(StandardScaler(), embedder).fit(X)),
+        ("cannot be stacked", lambda: search.fit(X)),
+    ]
+    for message, fit in cases:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit()
+        (warning,) = (each for each in caught if message in str(each.message))
+        assert warning.filename == inspect.getfile(test_warnings_point_at_the_callers_line)

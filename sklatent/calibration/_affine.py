@@ -1,10 +1,11 @@
 """The affine map that gives the training embedding mean zero and covariance one."""
 
-import warnings
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .._warn import warn
 
 #: Variance below which a direction of the embedding counts as collapsed.
 VARIANCE_FLOOR = 1e-6
@@ -49,12 +50,10 @@ class AffineCalibration:
         share = 1.0 if weight is None else (weight * (n / weight.sum()))[:, None]
         variances, axes = np.linalg.eigh((share * centered).T @ centered / (n - 1))
         if collapsed := int((variances < VARIANCE_FLOOR).sum()):
-            warnings.warn(
+            warn(
                 f"{collapsed} of {u.shape[1]} directions of the embedding have collapsed "
                 f"(variance below {VARIANCE_FLOOR:g}); the calibrated embedding has no variance "
                 "there either. Lower n_components or reg_weight.",
-                UserWarning,
-                stacklevel=2,
             )
         scales = np.sqrt(np.maximum(variances, VARIANCE_FLOOR))
         self.root_ = (axes * scales) @ axes.T

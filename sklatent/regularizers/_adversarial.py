@@ -171,7 +171,8 @@ class Adversarial(Regularizer):
         points = torch.cat([prior, encoded], dim=-2).detach()
         at, between = points, self.loss == "wgan-gp"
         if between:
-            share = torch.rand((*prior.shape[:-1], 1), generator=generator).to(prior)
+            shape = (*prior.shape[:-1], 1)
+            share = torch.rand(shape, generator=generator, dtype=torch.float32).to(prior)
             at = torch.lerp(encoded.detach(), prior, share)
         at.requires_grad_(penalty > 0)
         values = critic(points).squeeze(-1)

@@ -30,7 +30,8 @@ def random_directions(
         Unit columns.
     """
     n_sets = -(-n_slices // n_components)
-    normal = torch.randn((n_sets, n_components, n_components), generator=generator)
+    shape = (n_sets, n_components, n_components)
+    normal = torch.randn(shape, generator=generator, dtype=torch.float32)
     rotation, upper = torch.linalg.qr(normal)
     # Without the signs of the diagonal the rotations are not uniform (Mezzadri 2007).
     rotation = rotation * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)

@@ -3,9 +3,9 @@
 from .batches import Rows
 from .build import Architecture, build_critic
 from .callbacks import NonFiniteLossError, Patience
+from .isolation import default_modes, seeded
 from .net import EmbedderNet
 from .objective import Objective
-from .randomness import isolated
 from .stack import Drop, Stack
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "Rows",
     "Stack",
     "build_critic",
-    "isolated",
+    "default_modes",
+    "seeded",
 ]

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import torch
 from numpy.typing import NDArray
@@ -110,7 +110,8 @@ def _notice_components(network: nn.Module, skip: NDArray, generator: torch.Gener
     weight = cast(Linear, cast(MLP, network)[0]).weight
     width, p = weight.shape
     bound = COMPONENTS_GAIN / math.sqrt(p)
-    noticed = torch.empty(width, len(skip)).uniform_(-bound, bound, generator=generator)
+    noticed = torch.empty(width, len(skip), dtype=torch.float32)
+    noticed.uniform_(-bound, bound, generator=generator)
     with torch.no_grad():
         weight.add_(noticed @ torch.from_numpy(skip).to(noticed))
 
@@ -128,8 +129,15 @@ def own_module(
                 f"{name}({in_features}, {out_features}) must return a torch.nn.Module; it failed "
                 f"with: {error}"
             ) from error
-    _check_module(name, module, in_features, out_features)
-    return cast(nn.Module, copy.deepcopy(module))
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"{name} must be a torch.nn.Module or a callable (in_features, out_features) that "
+            f"returns one, got a callable that returned {type(module).__name__}"
+        )
+    module = copy.deepcopy(module)
+    for dtype in (torch.float64, torch.float32):  # that of the caller's X, and that of training
+        _check_module(name, module.to(dtype), in_features, out_features, dtype)
+    return module
 
 
 def build_critic(
@@ -142,20 +150,23 @@ def build_critic(
     return MLP(width, 1, tuple(regularizer.critic_hidden_layer_sizes), generator=generator)
 
 
-def _check_module(name: str, module: Any, in_features: int, out_features: int | None) -> None:
-    """Raise where a user's network does not map rows as it should."""
-    if not isinstance(module, nn.Module):
-        raise TypeError(
-            f"{name} must be a torch.nn.Module or a callable (in_features, out_features) that "
-            f"returns one, got a callable that returned {type(module).__name__}"
-        )
+def _check_module(
+    name: str, module: nn.Module, in_features: int, out_features: int | None, dtype: torch.dtype
+) -> None:
+    """Raise where a user's network, in a type of float, does not map samples as it should."""
     expected = f"a tensor of shape (n, {in_features}) to one of shape (n, {out_features or 'any'})"
     mode = module.training
     try:
         with torch.no_grad():
-            output = module.eval()(torch.zeros(2, in_features))
+            output = module.eval()(torch.zeros(2, in_features, dtype=dtype))
     except Exception as error:
-        raise ValueError(f"{name} must map {expected}; it failed with: {error}") from error
+        hint = ""
+        if "dtype" in str(error):
+            hint = (
+                f". {name} must work in float32 and, for X in float64, after {name}.double(): "
+                "register tensors that are not parameters with register_buffer"
+            )
+        raise ValueError(f"{name} must map {expected}; it failed with: {error}{hint}") from error
     finally:
         module.train(mode)
     wanted = (2, out_features) if out_features else None

@@ -14,7 +14,7 @@ MIN_ADVERSARIAL_STEPS = 1000
 
 
 class StopTraining(Exception):
-    """Raised at the end of an epoch to end training; the net's ``train`` catches it."""
+    """Raised after an epoch's last callback to end training; the net's ``run`` catches it."""
 
 
 class NonFiniteLossError(ValueError):
@@ -24,9 +24,15 @@ class NonFiniteLossError(ValueError):
 class LossCurves(Callback):
     """Averages the losses of an epoch's batches and writes them to the history.
 
-    Keys: ``loss``, ``task_loss``, ``regularizer``, and ``critic_loss`` where there is a critic;
-    means over the rows. Of a stack of models they are lists.
+    Keys: ``train_loss``, ``task_loss``, ``regularizer``, and ``critic_loss`` where there is a
+    critic; means over the samples. Of a stack of models they are lists. For one model also
+    ``train_loss_best`` and ``valid_loss_best``, whether a loss is the least so far: the names that
+    skorch's callbacks monitor.
     """
+
+    def initialize(self) -> "LossCurves":
+        self.least_: dict[str, float] = {}
+        return self
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         self.sums_: Any = 0.0
@@ -44,15 +50,21 @@ class LossCurves(Callback):
             self.n_rows_ += n
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        names = ("loss", "task_loss", "regularizer", "critic_loss")
+        names = ("train_loss", "task_loss", "regularizer", "critic_loss")
         losses = dict(zip(names, (self.sums_ / self.n_rows_).tolist(), strict=False))
         for name, loss in losses.items():
             net.history.record(name, loss)
-        if not (net.models or torch.isfinite(self.sums_).all()):
+        if net.models:
+            return
+        if not torch.isfinite(self.sums_).all():
             raise NonFiniteLossError(
-                f"the training loss became {losses['loss']} in epoch {len(net.history)} "
+                f"the training loss became {losses['train_loss']} in epoch {len(net.history)} "
                 f"({', '.join(f'{name} {loss}' for name, loss in losses.items())})"
             )
+        for name in {"train_loss", "valid_loss"} & net.history[-1].keys():
+            loss, least = net.history[-1, name], self.least_.get(name, math.inf)
+            net.history.record(f"{name}_best", loss < least)
+            self.least_[name] = min(loss, least)
 
 
 class Patience(Callback):
@@ -105,7 +117,7 @@ class Patience(Callback):
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         validated = dataset_valid is not None
-        criterion = net.history[-1, "criterion" if validated else "loss"]
+        criterion = net.history[-1, "valid_loss" if validated else "train_loss"]
         self._watch(net, criterion, keep_weights=validated)
         if validated:
             self.scores_.append(_minus(criterion))
@@ -115,8 +127,6 @@ class Patience(Callback):
         least = MIN_STEPS if net.critic_ is None else MIN_ADVERSARIAL_STEPS
         # Once done, done: no model has a second chance because another is still in training.
         self.done_ = self.done_ | (self.wait_ > self.n_iter_no_change) & (n_steps >= least)
-        if self.done_.all():
-            raise StopTraining
 
     def _watch(self, net: Any, criterion: Any, keep_weights: bool) -> None:
         loss = torch.tensor(criterion, dtype=torch.float64)

@@ -18,6 +18,7 @@ from ..networks import Autoencoder, Decoder, Embedding
 from ..regularizers import Adversarial
 from .batches import Batches, Rows, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
+from .isolation import default_modes
 from .objective import Objective
 
 #: Against a critic, what is left of the weights' moving average after a step.
@@ -52,8 +53,6 @@ class EmbedderNet(NeuralNet):
         *,
         seed: int,
         patience: Patience,
-        iterator_train: type = Batches,
-        iterator_valid: type = Batches,
         **kwargs: Any,
     ) -> None:
         self.critic = critic
@@ -66,8 +65,7 @@ class EmbedderNet(NeuralNet):
         super().__init__(
             module,
             criterion,
-            iterator_train=iterator_train,
-            iterator_valid=iterator_valid,
+            train_split=None,
             **kwargs,
         )
 
@@ -96,8 +94,8 @@ class EmbedderNet(NeuralNet):
 
     def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
         if training:
-            return self.iterator_train(dataset, self.batch_size, self.generator_)
-        return self.iterator_valid(dataset, len(dataset))
+            return Batches(dataset, self.batch_size, self.generator_)
+        return Batches(dataset, len(dataset))
 
     def initialize_module(self) -> "EmbedderNet":
         super().initialize_module()
@@ -131,6 +129,12 @@ class EmbedderNet(NeuralNet):
     def _step_optimizer(self, step_fn: Any) -> None:
         # The critic's optimizer takes steps of its own.
         self.optimizer_.step(step_fn)
+
+    def notify(self, method_name: str, **cb_kwargs: Any) -> None:
+        super().notify(method_name, **cb_kwargs)
+        # After the last callback, so that all of them see the last epoch.
+        if method_name == "on_epoch_end" and self.patience.done_.all():
+            raise StopTraining
 
     # Steps
 
@@ -188,7 +192,7 @@ class EmbedderNet(NeuralNet):
 
     def _pairs(self, x: Tensor, u: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return what the critic compares: Gaussian draws and embeddings, or pairs with rows."""
-        v = torch.randn(u.shape, generator=generator).to(u)
+        v = torch.randn(u.shape, generator=generator, dtype=torch.float32).to(u)
         if not self._adversary.joint:
             return v, u
         decoder = cast(Decoder, self.uncompiled.decoder)
@@ -203,7 +207,8 @@ class EmbedderNet(NeuralNet):
         if log_var is None:
             return None
         *models, k = log_var.shape
-        return torch.randn((*models, x.shape[-2], k), generator=generator).to(x)
+        shape = (*models, x.shape[-2], k)
+        return torch.randn(shape, generator=generator, dtype=torch.float32).to(x)
 
     def _set_training(self, training: bool = True) -> None:
         # Walking the modules at every step costs as much as a layer.
@@ -231,7 +236,7 @@ class EmbedderNet(NeuralNet):
     def validation_on(self, rows: Any) -> dict[str, Any]:
         with self._averaged():
             losses = self.losses_on(rows)
-        self.history.record("criterion", losses[0].tolist())
+        self.history.record("valid_loss", losses[0].tolist())
         return {"loss": losses[0].sum(), "losses": losses}
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -432,7 +437,7 @@ class EmbedderNet(NeuralNet):
     def encode(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
         """Return mean and log-variance of standardised rows, computed in their type."""
         module = self._module_for(x.dtype)
-        with torch.inference_mode():
+        with default_modes(), torch.inference_mode():
             mean, log_var, _ = module.encoder(_tensor(x, module))
         return mean.cpu().numpy(), None if log_var is None else log_var.cpu().numpy()
 
@@ -440,7 +445,7 @@ class EmbedderNet(NeuralNet):
         """Return the decoder's output for rows in standard coordinates, computed in their type."""
         module = self._module_for(u.dtype)
         assert module.decoder is not None
-        with torch.inference_mode():
+        with default_modes(), torch.inference_mode():
             return module.decoder(_tensor(u, module)).cpu().numpy()
 
     @property

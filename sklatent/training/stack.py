@@ -16,7 +16,7 @@ from .net import EmbedderNet
 #: Share of the stack that has to be done before what is left is copied to a smaller one.
 DONE_SHARE = 1 / 8
 
-CURVES = ("loss", "task_loss", "regularizer", "critic_loss", "criterion")
+CURVES = ("train_loss", "task_loss", "regularizer", "critic_loss", "valid_loss")
 
 
 class FoldBatches:
@@ -96,7 +96,7 @@ class Stack(EmbedderNet):
         if objective.task is not None:
             objective.task = copy.copy(objective.task)
             tasks: list[Any] = [net.criterion_.task for net in nets]
-            nats = torch.tensor([task.nats_ for task in tasks])
+            nats = torch.tensor([task.nats_ for task in tasks], dtype=torch.float32)
             objective.task.nats_ = nats[fold].to(first.device)
         super().__init__(
             stack_modules([net.module_ for net in nets], fold),
@@ -167,7 +167,8 @@ class Stack(EmbedderNet):
             To train on, and to watch the criterion on: one per fold.
         epochs : int
         """
-        n_rows = torch.tensor([float(len(fold)) for fold in rows], device=self.device)
+        sizes = [len(fold) for fold in rows]
+        n_rows = torch.tensor(sizes, dtype=torch.float32, device=self.device)
         self.alive_ = torch.arange(len(self.fold))
         self.fold_ = self.fold.to(self.device)
         self.trained_: list[EmbedderNet | None] = [None] * len(self.fold)
@@ -212,7 +213,7 @@ class Stack(EmbedderNet):
             net.history.new_epoch()
             for name, value in epoch.items():
                 net.history.record(name, value)
-        scores = [-epoch["criterion"] for epoch in self.curves_[model] if "criterion" in epoch]
+        scores = [-epoch["valid_loss"] for epoch in self.curves_[model] if "valid_loss" in epoch]
         net.patience.scores_ = [start[model] for start in self.patience.scores_[:1]] + scores
         return net
 
@@ -250,7 +251,7 @@ class Retire(Callback):
 
     def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
         patience, epoch = net.patience, net.history[-1]
-        diverged = ~torch.tensor(epoch["loss"]).isfinite()
+        diverged = ~torch.tensor(epoch["train_loss"]).isfinite()
         net.diverged_.update(net.alive_[diverged].tolist())
         patience.done_ = patience.done_ | diverged
         names = [name for name in CURVES if name in epoch]

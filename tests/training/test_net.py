@@ -8,7 +8,7 @@ import torch
 from scipy.special import log_softmax
 from sklearn.datasets import load_digits
 from sklearn.metrics import r2_score
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, Checkpoint, EpochTimer, LRScheduler
 from torch.testing import assert_close
 
 from sklatent import GaussianEmbedder
@@ -105,7 +105,7 @@ def test_training_after_an_exception_is_as_if_nothing_had_been(monkeypatch):
     for each in (net, twin):
         each.train(*data, epochs=2, n_rows=300)
     assert_close(state(net), state(twin), rtol=0, atol=0)
-    assert net.history[:, "loss"] == twin.history[:, "loss"]
+    assert net.history[:, "train_loss"] == twin.history[:, "train_loss"]
     assert net.patience.scores_ == twin.patience.scores_
 
 
@@ -130,7 +130,7 @@ def test_only_the_last_epoch_keeps_its_batches(fitted):
 
 def test_loss_is_task_loss_plus_weighted_regularizer(fitted):
     loss, task, regularizer = (
-        np.array(fitted.net_.history[:, key]) for key in ("loss", "task_loss", "regularizer")
+        np.array(fitted.net_.history[:, key]) for key in ("train_loss", "task_loss", "regularizer")
     )
     # The sum is taken in float32.
     np.testing.assert_allclose(loss, task + 0.3 * regularizer, rtol=1e-6)
@@ -145,7 +145,7 @@ def test_recorded_losses_are_means_over_the_rows_of_an_epoch():
     r2 = r2_score(X, restored, multioutput="variance_weighted")
     # The unit is a variance with the divisor n - 1.
     expected = (1 - r2) * (len(X) - 1) / len(X)
-    np.testing.assert_allclose(model.net_.history[:, "loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(model.net_.history[:, "train_loss"], expected, rtol=1e-5)
 
 
 def test_best_weights_are_those_of_the_best_score(fitted):
@@ -324,7 +324,7 @@ def test_training_goes_on_in_a_copy_as_in_the_original(duplicate):
     for each in (net, other):
         each.train(rows, None, epochs=2, n_rows=len(rows))
     assert_close(state(other), state(net), rtol=0, atol=0)
-    assert other.history[:, "loss"] == net.history[:, "loss"]
+    assert other.history[:, "train_loss"] == net.history[:, "train_loss"]
 
 
 def test_training_a_copy_leaves_the_original_alone(fitted):
@@ -375,3 +375,42 @@ def test_fit_leaves_global_random_states_and_threads_alone():
     assert torch.equal(torch_state, before[0])
     np.testing.assert_equal(numpy_state, before[1])
     assert threads == before[2]
+
+
+# Callbacks of skorch
+
+
+class Count(Callback):
+    """Counts the epochs that end."""
+
+    def on_epoch_end(self, net, **kwargs):
+        net.history.record("count", len(net.history))
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_callbacks_see_every_epoch(stops):
+    early = {"tol": 1e3, "n_iter_no_change": 1, "max_iter": 500} if stops else {}
+    model = embedder(net_params={"callbacks": [Count(), EpochTimer()]}, **early).fit(X)
+    assert stops == (model.n_iter_ < model.max_iter)
+    assert model.net_.history[:, "count"] == list(range(1, model.n_iter_ + 1))
+    assert len(model.net_.history[:, "dur"]) == model.n_iter_
+
+
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_histories_have_the_names_that_skorch_monitors(early_stopping, tmp_path):
+    plateau = LRScheduler("ReduceLROnPlateau", patience=0, threshold=1e3, threshold_mode="abs")
+    callbacks = [plateau] + [Checkpoint(dirname=tmp_path)] * early_stopping
+    model = embedder(early_stopping=early_stopping, net_params={"callbacks": callbacks}).fit(X)
+    history = model.net_.history
+    assert history[:, "train_loss"] == model.loss_curve_
+    least = np.minimum.accumulate(model.loss_curve_)
+    best = np.r_[True, least[1:] < least[:-1]]
+    assert history[:, "train_loss_best"] == best.tolist()
+    assert model.net_.optimizer_.param_groups[0]["lr"] < model.learning_rate_init
+    if early_stopping:
+        np.testing.assert_array_equal(
+            history[:, "valid_loss"], -np.array(model.validation_scores_[1:])
+        )
+        least = np.minimum.accumulate(history[:, "valid_loss"])
+        assert history[:, "valid_loss_best"] == np.r_[True, least[1:] < least[:-1]].tolist()
+        assert (tmp_path / "params.pt").exists()
