@@ -18,10 +18,28 @@ from ._null import (
 from ._result import TestResult
 from ._rows import MAX_ROWS, Null, squared_distances, standard_rows, thin
 
+#: Squared norms, per component, beyond which the mean distance to N(0, I) has a simpler form.
+FAR = 1e8
+
 
 def half_distance(k: int) -> float:
     """Return c: half the mean distance of two draws from N(0, I)."""
     return float(np.exp(gammaln((k + 1) / 2) - gammaln(k / 2)))
+
+
+def mean_distance(squared_norm: NDArray, k: int) -> NDArray:
+    """Return the mean distance of a point with this squared norm to draws from N(0, I).
+
+    With x half the squared norm, the distance is sqrt(2) c 1F1(-1/2; k/2; -x). SciPy's 1F1
+    overflows there for k >= 100. DLMF 13.3.4 turns the function into a sum of two positive terms,
+    for which SciPy's 1F1 is accurate.
+    """
+    x = np.minimum(squared_norm, FAR * k) / 2
+    first = np.exp(-x) if k == 1 else hyp1f1(0.5, k / 2, -x)  # for a = b SciPy's is slow
+    near = np.sqrt(2) * half_distance(k) * (first + 2 * x / k * hyp1f1(0.5, k / 2 + 1, -x))
+    # Far away the first two terms of the expansion for large x are exact up to rounding.
+    norm = np.sqrt(np.maximum(squared_norm, FAR * k))
+    return np.where(squared_norm > FAR * k, norm + (k - 1) / (2 * norm), near)
 
 
 def terms(u: NDArray) -> tuple[NDArray, NDArray]:
@@ -30,8 +48,7 @@ def terms(u: NDArray) -> tuple[NDArray, NDArray]:
     pairs = np.zeros(u.shape[:-2])
     for block in squared_distances(u):
         pairs += np.sqrt(block, out=block).sum(axis=(-2, -1))
-    outward = np.sqrt(2) * half_distance(k) * hyp1f1(-0.5, k / 2, -np.square(u).sum(axis=-1) / 2)
-    return outward.mean(axis=-1), pairs
+    return mean_distance(np.square(u).sum(axis=-1), k).mean(axis=-1), pairs
 
 
 def statistic_of(u: NDArray) -> NDArray:
@@ -51,15 +68,16 @@ def expected(n: int, k: int, null: Null) -> float:
     c = half_distance(k)
     if null == "simple":
         return 2 * c
-    # E f(B) by quadrature over the angle whose squared sine is B.
-    mean = k / (n - 1)
-    top = min(1.0, mean + 40 * np.sqrt(2 * mean / n) + 80 / n)
+    # E f(B) by quadrature over the angle whose squared sine is B. The second derivative of the
+    # angle's log density is at most -(n - 3): 10 / sqrt(n - 3) from its mode nothing is left.
+    mode, width = np.arctan2(np.sqrt(k - 1), np.sqrt(n - k - 2)), 10 / np.sqrt(max(n - 3, 1))
+    low, high = max(0.0, mode - width), min(np.pi / 2, mode + width)
     nodes, weights = np.polynomial.legendre.leggauss(200)
-    angle = np.arcsin(np.sqrt(top)) * (nodes + 1) / 2
+    angle = low + (high - low) * (nodes + 1) / 2
     density = (k - 1) * np.log(np.sin(angle)) + (n - k - 2) * np.log(np.cos(angle))
     weights = weights * np.exp(density - density.max())
     weights /= weights.sum()
-    outward = np.sqrt(2) * c * hyp1f1(-0.5, k / 2, -(n - 1) / 2 * np.sin(angle) ** 2)
+    outward = mean_distance((n - 1) * np.sin(angle) ** 2, k)
     return float(
         2 * n * (weights @ outward - c) - (n - 1) * np.sqrt(2 * n) * (weights @ np.sin(angle))
     )
