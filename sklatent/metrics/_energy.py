@@ -10,6 +10,7 @@ from ._null import (
     NullLaw,
     RandomState,
     as_seed,
+    beta_quadrature,
     characteristic_law,
     is_analytic,
     rank_pvalue,
@@ -60,26 +61,14 @@ def statistic_of(u: NDArray) -> NDArray:
 
 @lru_cache(maxsize=64)
 def expected(n: int, k: int, null: Null) -> float:
-    """Return the statistic's expectation, exact at every n and k.
-
-    Rows that were standardized by their own moments have squared norms (n - 1) B and squared
-    distances of each other 2 n B, with B a beta variable.
-    """
+    """Return the statistic's expectation, exact at every n and k."""
     c = half_distance(k)
     if null == "simple":
         return 2 * c
-    # E f(B) by quadrature over the angle whose squared sine is B. The second derivative of the
-    # angle's log density is at most -(n - 3): 10 / sqrt(n - 3) from its mode nothing is left.
-    mode, width = np.arctan2(np.sqrt(k - 1), np.sqrt(n - k - 2)), 10 / np.sqrt(max(n - 3, 1))
-    low, high = max(0.0, mode - width), min(np.pi / 2, mode + width)
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-    angle = low + (high - low) * (nodes + 1) / 2
-    density = (k - 1) * np.log(np.sin(angle)) + (n - k - 2) * np.log(np.cos(angle))
-    weights = weights * np.exp(density - density.max())
-    weights /= weights.sum()
-    outward = mean_distance((n - 1) * np.sin(angle) ** 2, k)
+    beta, weights = beta_quadrature(n, k)
+    outward = mean_distance((n - 1) * beta, k)
     return float(
-        2 * n * (weights @ outward - c) - (n - 1) * np.sqrt(2 * n) * (weights @ np.sin(angle))
+        2 * n * (weights @ outward - c) - (n - 1) * np.sqrt(2 * n) * (weights @ np.sqrt(beta))
     )
 
 

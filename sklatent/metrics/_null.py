@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -173,6 +174,20 @@ def _n_harmonics(degree: int, k: int) -> float:
     if degree < 2 or k == 1:
         return [1.0, float(k)][degree] if degree < 2 else 0.0
     return float(comb(degree + k - 1, k - 1) - comb(degree + k - 3, k - 1))
+
+
+@lru_cache(maxsize=64)
+def beta_quadrature(n: int, k: int) -> tuple[NDArray, NDArray]:
+    """Return nodes and weights of a beta variable B, for n up to `MAX_ROWS`.
+
+    Samples that were standardized by their own moments have squared norms (n - 1) B and squared
+    distances of each other 2 n B.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    angle = np.pi / 4 * (nodes + 1)  # its squared sine is B
+    density = (k - 1) * np.log(np.sin(angle)) + (n - k - 2) * np.log(np.cos(angle))
+    weights = weights * np.exp(density - density.max())
+    return np.sin(angle) ** 2, weights / weights.sum()
 
 
 def simulate(
