@@ -163,8 +163,9 @@ def epps_pulley_test(
     -----
     The p-value is analytic from 50 rows on (simple) or from max(200, 20 n_components) on
     (composite): the law of a weighted sum of chi-squares, with the weights for n to infinity
-    and the exact mean. Below, it is 1 plus the number of 999 Monte Carlo
-    statistics that are as large, over 1000.
+    and the exact mean. Below, the p-value is by Monte Carlo:
+    1 plus the number of draws with a statistic at least as large, over 1 plus the number of draws.
+    There are 999 draws, 199 for more than 250 samples, and 99 for more than 2000.
 
     A composite null does not depend on mean and covariance. The statistic depends on which root of
     the covariance (here Cholesky's) standardizes, as far as the directions are few.

@@ -9,6 +9,7 @@ from sklatent.metrics._henze_zirkler import (
     composite_law,
     composite_variance,
     is_analytic,
+    nearest_pair,
     simple_law,
     squared_bandwidth,
     statistic_of,
@@ -80,10 +81,36 @@ def test_the_tail_under_the_composite_null():
         assert law.sf(quantile) == pytest.approx(q, rel=4 / (40_000 * q) ** 0.5)
 
 
+@pytest.mark.parametrize("null", ["simple", "composite"])
+def test_the_nearest_pair_counts_in_the_tail(null):
+    # The expected number of pairs whose terms, 2 / n times the kernel, alone exceed a number.
+    n, k, kernel = 100, 8, 0.3
+    b, rng = squared_bandwidth(n, k), np.random.default_rng(0)
+    samples = rng.standard_normal((200, n, k))
+    mean = henze_zirkler_test(samples[0], null=null, random_state=0).expected
+    samples = whiten(samples) if null == "composite" else samples
+    number = [(np.exp(-b / 2 * pdist(u, "sqeuclidean")) > kernel).sum() for u in samples]
+    bound = nearest_pair(mean + 2 / n * kernel, n, k, null)
+    assert abs(np.mean(number) - bound) < 4 * np.std(number) / 200**0.5
+    assert bound > 1
+    assert nearest_pair(mean + 2 / n, n, k, null) == 0  # no kernel is larger than 1
+
+
+def test_small_pvalues_are_at_least_the_nearest_pairs():
+    # A sample with few pairs near each other, of which one is very near.
+    u = np.random.default_rng(0).standard_normal((1000, 24))
+    u[0] = u[1] + 0.25
+    for null, law in (("simple", simple_law), ("composite", composite_law)):
+        result = henze_zirkler_test(u, null=null, random_state=0)
+        nearest = nearest_pair(result.statistic, 1000, 24, null)
+        assert law(1000, 24).sf(result.statistic) < 1e-3 * nearest
+        assert result.pvalue == nearest < 1e-3
+
+
 def test_pvalues_are_simulated_where_few_pairs_are_near_each_other():
-    for n, k in [(1000, 21), (5000, 29), (200, 4), (250, 5), (1000, 20), (200, 1)]:
+    for n, k in [(1000, 24), (5000, 32), (200, 4), (250, 5), (1000, 20), (200, 1)]:
         assert is_analytic(n, k)
-    for n, k in [(1000, 22), (5000, 30), (199, 4), (249, 5), (999, 20), (199, 1), (5000, 3000)]:
+    for n, k in [(1000, 25), (5000, 33), (199, 4), (249, 5), (999, 20), (199, 1), (5000, 3000)]:
         assert not is_analytic(n, k)
 
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import kstest, kstwo
 
 from sklatent.metrics import energy_test, epps_pulley_test, henze_zirkler_test, mardia_test
-from sklatent.metrics._null import N_DRAWS, NullLaw, characteristic_law, simulate
+from sklatent.metrics._null import NullLaw, characteristic_law, n_draws, rank_pvalue, simulate
 from sklatent.metrics._worst_direction import worst_direction
 
 TESTS = [mardia_test, henze_zirkler_test, partial(epps_pulley_test, n_slices=64), energy_test]
@@ -16,9 +16,9 @@ DRAWS = 500
 LOOKS = 200  # Kolmogorov-Smirnov tests on this page, of the slow ones too: a level for each
 
 
-def assert_uniform(pvalues, simulated):
-    """Simulated p-values share a null distribution of N_DRAWS: a test of two samples."""
-    size = len(pvalues) * N_DRAWS / (len(pvalues) + N_DRAWS) if simulated else len(pvalues)
+def assert_uniform(pvalues, draws=np.inf):
+    """Simulated p-values share a null distribution of so many draws: a test of two samples."""
+    size = 1 / (1 / len(pvalues) + 1 / draws)
     distance = kstest(pvalues, "uniform").statistic
     assert kstwo.sf(distance, round(size)) > 0.05 / LOOKS
 
@@ -35,9 +35,9 @@ def check_uniform(test, n, k, null):
     parts = [results]
     if test is mardia_test:
         parts += [[r.skewness for r in results], [r.kurtosis for r in results]]
-    simulated = parts[-1][0].method == "Monte Carlo"
+    draws = n_draws(n) if parts[-1][0].method == "Monte Carlo" else np.inf
     for part in parts:
-        assert_uniform([r.pvalue for r in part], simulated)
+        assert_uniform([r.pvalue for r in part], draws)
 
 
 @pytest.mark.parametrize("null", ["simple", "composite"])
@@ -62,7 +62,7 @@ def test_the_worst_directions_pvalue_is_uniform(k):
     # Though it is the worst of all: it is not measured where it was sought.
     rng = np.random.default_rng(0)
     samples = rng.standard_normal((200, 50, k))
-    assert_uniform([worst_direction(u, 0).test.pvalue for u in samples], simulated=False)
+    assert_uniform([worst_direction(u, 0).test.pvalue for u in samples])
 
 
 def test_the_law_of_a_mean_is_a_chi_square():
@@ -106,8 +106,45 @@ def test_simulated_rows_have_the_moments_of_the_null():
     composite = simulate(moments, 20, 3, "composite", seed=0, size=60)
     np.testing.assert_allclose(composite, 0, atol=1e-12)
     simple = simulate(moments, 20, 3, "simple", seed=0, size=60)
-    assert simple.shape == (N_DRAWS, 2)
-    assert np.abs(simple.mean(axis=0)).max() < 4 * simple.std(axis=0).max() / N_DRAWS**0.5
+    assert simple.shape == (999, 2)
+    assert np.abs(simple.mean(axis=0)).max() < 4 * simple.std(axis=0).max() / 999**0.5
+
+
+def test_large_samples_have_fewer_draws():
+    for n, draws in ((250, 999), (251, 199), (2000, 199), (2001, 99)):
+        assert len(simulate(lambda u: u[:, 0, 0], n, 1, "simple", seed=0, size=n)) == draws
+
+
+def test_draws_share_no_stream_with_directions():
+    # A sample of the null distribution must not be the numbers that the directions are made of.
+    draws = simulate(lambda u: u[:, 0, 0], 50, 1, "simple", seed=3, size=50)
+    assert not np.isin(np.random.default_rng(3).standard_normal(100_000), draws).any()
+
+
+def test_a_tie_counts_as_at_least_as_large():
+    assert rank_pvalue(2.0, np.array([1.0, 2.0, 3.0])) == 3 / 4
+
+
+@pytest.mark.parametrize(
+    ("test", "n", "k", "null"),
+    [
+        (energy_test, 50, 60, "simple"),
+        (energy_test, 200, 2, "composite"),
+        (energy_test, 240, 12, "composite"),
+        (epps_pulley_test, 50, 60, "simple"),
+        (epps_pulley_test, 200, 10, "composite"),
+        (mardia_test, 1000, 2, "simple"),
+        (mardia_test, 1000, 2, "composite"),
+        (henze_zirkler_test, 200, 4, "simple"),
+        (henze_zirkler_test, 1000, 24, "composite"),
+    ],
+)
+def test_sizes_from_which_on_pvalues_are_analytic(test, n, k, null):
+    u = np.random.default_rng(0).standard_normal((n, k))
+    methods = [test(v, null=null, random_state=0) for v in (u, u[1:])]
+    if test is mardia_test:
+        methods = [m.kurtosis for m in methods]
+    assert [m.method for m in methods] == ["analytic", "Monte Carlo"]
 
 
 def test_a_weighted_sum_of_chi_squares():
