@@ -26,6 +26,9 @@ WEIGHTS = 2 * STEP * NORMAL * np.r_[np.ones(15), 0.5]
 #: 1/4 times the integral of t^4 exp(-3 t^2 / 2): of the distance of N(0, v), at v = 1.
 CURVATURE = np.sqrt(2 * np.pi) / (12 * np.sqrt(3))
 
+NAME = "sliced Epps-Pulley"
+N_SLICES = 256  # directions of the test by default
+
 CACHE_BLOCK = 2**16  # projections worked on at a time: they stay in the processor's cache
 
 
@@ -114,7 +117,7 @@ def epps_pulley_test(
     cov: ArrayLike | None = None,
     *,
     null: Null = "simple",
-    n_slices: int = 256,
+    n_slices: int = N_SLICES,
     random_state: RandomState = None,
 ) -> TestResult:
     r"""Test Gaussianity by characteristic functions of random projections.
@@ -196,7 +199,7 @@ def epps_pulley_test(
     mu = expected(n, null)
     analytic = is_analytic(n, k, null)
     return TestResult(
-        name="sliced Epps-Pulley",
+        name=NAME,
         statistic=statistic,
         expected=mu,
         effect_size=(statistic - mu) / n / effect_unit(k),

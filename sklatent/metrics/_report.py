@@ -25,6 +25,9 @@ LEVEL = 0.05  # of the verdict's tests
 #: effect. Alternatives also spread the statistic: measured, it is 0.6 to 0.8 then, the more the
 #: more components.
 POWER = 0.9
+TITLES: dict[Null, str] = {"simple": "the target", "composite": "any Gaussian"}
+HYPOTHESES: dict[Null, str] = {"simple": "the target", "composite": "a Gaussian shape"}
+WORST = "worst direction"
 
 
 @dataclass(frozen=True)
@@ -48,21 +51,25 @@ class GaussianityReport:
     effective_rank : float
         exp of the entropy of the covariance's eigenvalues over their sum (Roy & Vetterli 2007):
         n_components if they are equal, 1 if only one is not zero.
-    tests : dict of str to tuple of TestResult
-        Mardia's skewness and kurtosis, Henze-Zirkler, sliced Epps-Pulley and energy, for the
-        "simple" null, the target, and the "composite" one, any Gaussian. The latter is left out
-        where it cannot be tested; `untested` says why.
+    tests : dict of str to dict of str to TestResult
+        For the null "simple", the target, and the null "composite", any Gaussian: the tests
+        "Mardia skewness", "Mardia kurtosis", "Henze-Zirkler", "sliced Epps-Pulley" and "energy".
+        "composite" is left out where it cannot be tested; `untested` says why.
     untested : str or None
-        Why "composite" is not among `tests`: too few rows, or a covariance without an inverse.
+        Why "composite" is not among `tests`: too few samples, or a covariance without an inverse.
+    raw_pvalues : dict of str to dict of str to float
+        For each null, the p-values that are corrected: "Mardia" (of both moments), "Henze-Zirkler",
+        "sliced Epps-Pulley", "energy" and, for the null "simple", "worst direction".
     pvalues : dict of str to float
-        For each null, of all its tests: the smallest p-value (Mardia's of both moments; of the
-        worst direction too for the simple null) times their number, at most 1.
+        For each null, the corrected p-value: the smallest of `raw_pvalues` times their number
+        (Bonferroni), at most 1.
     worst : WorstDirection
         The projection that is least Gaussian, measured on rows that it was not sought on.
     detectable : float
         The effect size that the sliced Epps-Pulley test, with a simple null at the level 0.05,
-        finds on so many rows about two times in three.
+        finds on so many samples about two times in three.
     verdict : str
+        Which test rejects, and what so many samples can show.
     """
 
     n_samples: int
@@ -73,51 +80,58 @@ class GaussianityReport:
     cov_sampling_error: float
     n_active: int
     effective_rank: float
-    tests: dict[Null, tuple[TestResult, ...]]
+    tests: dict[Null, dict[str, TestResult]]
     untested: str | None
-    pvalues: dict[Null, float]
+    raw_pvalues: dict[Null, dict[str, float]]
     worst: WorstDirection
     detectable: float
 
     @property
+    def pvalues(self) -> dict[Null, float]:
+        """For each null, the smallest p-value times the number of tests, at most 1."""
+        return {null: min(1.0, len(p) * min(p.values())) for null, p in self.raw_pvalues.items()}
+
+    @property
     def verdict(self) -> str:
-        """One sentence: what these rows show, and what so many rows can show."""
+        """What these samples show, and what so many samples can show, in a few sentences."""
         n, k = self.n_samples, self.n_components
-        size = self.tests["simple"][3].effect_size
-        found = (
-            f"the sliced test on {n} rows finds, about two times in three, a component of "
-            f"variance {_variance(self.detectable, k)} (effect size {self.detectable:.2g})"
-        )
-        p = self.pvalues["simple"]
-        shape = self.pvalues.get("composite")
-        untested = f"the shape was not tested, as {self.untested}"
-        if shape is not None and shape <= LEVEL < p:
-            return (
-                f"Not drawn from any Gaussian ({_p(shape)}), nor then from the target, although "
-                f"tests against that do not show it (p = {p:.2g}, effect size {size:.2g}): {found}."
-            )
-        if p > LEVEL:
-            return (
-                f"Not distinguishable from the target (p = {p:.2g}, effect size {size:.2g}): "
-                f"{found}, and smaller discrepancies may well be there"
-                f"{f'; {untested}' if shape is None else ''}."
-            )
-        if shape is None:
-            why = untested
-        elif shape > LEVEL:
-            why = f"mean or covariance are off, the shape is not shown to be (p = {shape:.2g})"
+        rejected = {null: p <= LEVEL for null, p in self.pvalues.items()}
+        sentences = [self._outcome("simple")]
+        if "composite" in rejected:
+            sentences.append(self._outcome("composite"))
+            if rejected["composite"] and not rejected["simple"]:
+                sentences.append("The target has a Gaussian shape, so it is rejected too.")
+            elif rejected["simple"] and not rejected["composite"]:
+                sentences.append("A wrong mean or covariance alone can explain this.")
         else:
-            why = f"nor from any other Gaussian ({_p(shape)})"
-        return (
-            f"Not drawn from the target ({_p(p)}), {why}; the sliced effect size of {size:.2g} is "
-            f"as if one component had the variance {_variance(size, k)} and all else were right, "
-            f"and {found}."
+            sentences.append(f"A Gaussian shape was not tested: {self.untested}.")
+        numbers = " and ".join(f"{len(p)} for {HYPOTHESES[h]}" for h, p in self.raw_pvalues.items())
+        sentences.append(
+            "A corrected p-value is the smallest p-value times the number of tests "
+            f"(Bonferroni): {numbers}."
         )
+        size = self.tests["simple"][ep.NAME].effect_size
+        equivalent = _equivalent(size, k) if size >= self.detectable else ""
+        sentences.append(
+            f"The {ep.NAME} test of the target has the effect size {size:.2g}{equivalent}. "
+            f"With {n} samples it detects the effect size {self.detectable:.2g}"
+            f"{_equivalent(self.detectable, k)} about two times in three, and smaller ones less "
+            "often."
+        )
+        return " ".join(sentences)
+
+    def _outcome(self, null: Null) -> str:
+        raw, p = self.raw_pvalues[null], _p(self.pvalues[null])
+        if self.pvalues[null] > LEVEL:
+            return f"No test rejects {HYPOTHESES[null]} (corrected {p})."
+        name = min(raw, key=raw.__getitem__)
+        test = "Epps-Pulley test of the worst direction" if name == WORST else f"{name} test"
+        return f"The {test} rejects {HYPOTHESES[null]} (corrected {p})."
 
     def __str__(self) -> str:
         n, k, worst = self.n_samples, self.n_components, self.worst
         lines = [
-            f"Gaussianity of {n} rows in {k} components",
+            f"Gaussianity of {n} samples in {k} components",
             "",
             f"{'moments':24}{'rms error':>11}{'expected of the target':>25}",
             f"  {'mean':22}{self.mean_error:11.4f}{self.mean_sampling_error:25.4f}",
@@ -125,9 +139,8 @@ class GaussianityReport:
             f"  active components: {self.n_active} of {k}; "
             f"effective rank: {self.effective_rank:.2f}",
         ]
-        titles: dict[Null, str] = {"simple": "the target", "composite": "any Gaussian"}
         for null, tests in self.tests.items():
-            heading = f"against {titles[null]}"
+            heading = f"against {TITLES[null]}"
             lines += [
                 "",
                 f"{heading:24}{'statistic':>11}{'expected':>11}{'effect size':>14}{'p-value':>10}",
@@ -135,12 +148,12 @@ class GaussianityReport:
             lines += [
                 f"  {t.name:22}{t.statistic:11.4g}{t.expected:11.4g}{t.effect_size:14.4f}"
                 f"{_number(t.pvalue):>10}"
-                for t in tests
+                for t in tests.values()
             ]
         leading = np.argsort(-worst.shares)[:5]
         shares = ", ".join(f"{j} ({worst.shares[j]:.0%})" for j in leading)
         if self.untested:
-            lines += ["", f"against {titles['composite']}", f"  not tested: {self.untested}"]
+            lines += ["", f"against {TITLES['composite']}", f"  not tested: {self.untested}"]
         lines += [
             "",
             f"worst direction, component (share): {shares}",
@@ -158,7 +171,10 @@ class GaussianityReport:
     def to_frame(self) -> Any:
         """Return a pandas DataFrame, one row per measure.
 
-        Its columns are value, expected, effect_size, pvalue, null, method and n_samples.
+        Its columns are value, expected, effect_size, pvalue, null, method and n_samples. Its index
+        holds "mean error", "covariance error", "active components", "effective rank", every test
+        with its null hypothesis, such as "energy (the target)" and "energy (any Gaussian)", and
+        "worst direction".
 
         Raises
         ------
@@ -179,8 +195,11 @@ class GaussianityReport:
                 ("effective rank", self.effective_rank, self.n_components),
             )
         ]
-        tests = [t for tests in self.tests.values() for t in tests]
-        named = [(t.name, t) for t in tests] + [("worst direction", self.worst.test)]
+        named = {
+            f"{name} ({TITLES[null]})": test
+            for null, tests in self.tests.items()
+            for name, test in tests.items()
+        }
         rows += [
             {
                 "measure": name,
@@ -192,7 +211,7 @@ class GaussianityReport:
                 "method": t.method,
                 "n_samples": t.n_samples,
             }
-            for name, t in named
+            for name, t in {**named, WORST: self.worst.test}.items()
         ]
         columns = ["value", "expected", "effect_size", "pvalue", "null", "method", "n_samples"]
         return pd.DataFrame(rows).set_index("measure")[columns]
@@ -206,10 +225,11 @@ def _p(pvalue: float) -> str:
     return "p < 0.0001" if pvalue < 1e-4 else f"p = {pvalue:.2g}"
 
 
-def _variance(effect_size: float, k: int) -> str:
-    """Return the variance of one component that has this effect size, the others being right."""
-    if effect_size <= 0:
-        return "1"
+def _variance(effect_size: float, k: int) -> float | None:
+    """Return the variance of one component that has this effect size, the others being right.
+
+    None if the effect size is larger than that of any variance.
+    """
     share = ep.random_directions(k, 2048, 0)[0] ** 2  # of that component, in each direction
 
     def excess(v: float) -> float:
@@ -218,7 +238,15 @@ def _variance(effect_size: float, k: int) -> str:
         return float(distance / ep.effect_unit(k) - effect_size)
 
     most = 1e4
-    return f"{brentq(excess, 1, most):.3g}" if excess(most) > 0 else f"over {most:.0f}"
+    return brentq(excess, 1, most) if excess(most) > 0 else None
+
+
+def _equivalent(effect_size: float, k: int) -> str:
+    variance = _variance(effect_size, k)
+    if variance is None:
+        return ""
+    number = f"{variance:.0f}" if variance >= 100 else f"{variance:.3g}"
+    return f" (as one component of variance {number} instead of 1 has)"
 
 
 def gaussianity_report(
@@ -278,8 +306,8 @@ def gaussianity_report(
     share = variances[variances > 0] / variances.sum() if variances.any() else np.ones(1)
 
     worst = worst_direction(u, seed)
-    tests: dict[Null, tuple[TestResult, ...]] = {}
-    pvalues: dict[Null, float] = {}
+    tests: dict[Null, dict[str, TestResult]] = {}
+    raw_pvalues: dict[Null, dict[str, float]] = {}
     untested = None
     nulls: tuple[Null, ...] = ("simple", "composite")
     for null in nulls:
@@ -288,7 +316,7 @@ def gaussianity_report(
         except ValueError:
             if null == "simple":
                 raise
-            few = f"{n} rows are fewer than the {k + 2} that it takes"
+            few = f"{n} samples are fewer than the required {k + 2}"
             untested = few if n < k + 2 else "the covariance has no inverse"
             break
         others = (
@@ -296,13 +324,11 @@ def gaussianity_report(
             epps_pulley_test(u, null=null, random_state=seed),
             energy_test(u, null=null, random_state=seed),
         )
-        tests[null] = (mardia.skewness, mardia.kurtosis, *others)
-        p = [mardia.pvalue, *(t.pvalue for t in others)]
-        if null == "simple":
-            p.append(worst.test.pvalue)
-        pvalues[null] = min(1.0, len(p) * min(p))
+        tests[null] = {t.name: t for t in (mardia.skewness, mardia.kurtosis, *others)}
+        raw_pvalues[null] = {"Mardia": mardia.pvalue, **{t.name: t.pvalue for t in others}}
+    raw_pvalues["simple"][WORST] = worst.test.pvalue
 
-    law = ep.null_law(n, k, "simple", 256)
+    law = ep.null_law(n, k, "simple", ep.N_SLICES)
     return GaussianityReport(
         n_samples=n,
         n_components=k,
@@ -314,7 +340,7 @@ def gaussianity_report(
         effective_rank=float(np.exp(-(share * np.log(share)).sum())),
         tests=tests,
         untested=untested,
-        pvalues=pvalues,
+        raw_pvalues=raw_pvalues,
         worst=worst,
         detectable=(law.isf(LEVEL) - law.isf(POWER)) / n / ep.effect_unit(k),
     )
