@@ -8,13 +8,11 @@ from scipy.linalg import qr
 from scipy.special import ndtr, ndtri
 from scipy.stats import chi2
 
+from .._epps_pulley import KNOTS as FREQUENCIES
+from .._epps_pulley import NORMAL as NORMAL_CF
+from .._epps_pulley import WEIGHTS as EPPS_PULLEY
 from ._affine import AffineCalibration
 from ._splines import KNOTS, Splines
-
-#: Knots and weights of the Epps-Pulley integral over t, by the trapezoidal rule on [-3, 3].
-FREQUENCIES = np.linspace(0, 3, 17)
-EPPS_PULLEY = np.exp(-(FREQUENCIES**2) / 2) * np.r_[1, np.full(15, 2), 1] * 3 / 16
-NORMAL_CF = np.exp(-(FREQUENCIES**2) / 2)
 
 #: Projections are seen through histograms: 1/32 is far below any bandwidth.
 BINS = np.linspace(-8, 8, 513)

@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .. import _epps_pulley as integral
 from ._null import (
     NullLaw,
     RandomState,
@@ -17,14 +18,8 @@ from ._null import (
 from ._result import TestResult
 from ._rows import Null, standard_rows
 
-#: Knots on (0, 3] and weights of the integral over both signs (trapezoidal rule; t=0 adds none).
-STEP = 3 / 16
-KNOTS = STEP * np.arange(1, 17)
-NORMAL = np.exp(-(KNOTS**2) / 2)
-WEIGHTS = 2 * STEP * NORMAL * np.r_[np.ones(15), 0.5]
-
-#: 1/4 times the integral of t^4 exp(-3 t^2 / 2): of the distance of N(0, v), at v = 1.
-CURVATURE = np.sqrt(2 * np.pi) / (12 * np.sqrt(3))
+#: The knot t = 0 adds nothing: every characteristic function is 1 there.
+KNOTS, NORMAL, WEIGHTS = integral.KNOTS[1:], integral.NORMAL[1:], integral.WEIGHTS[1:]
 
 NAME = "sliced Epps-Pulley"
 N_SLICES = 256  # directions of the test by default
@@ -54,7 +49,7 @@ def characteristic_function(u: NDArray, directions: NDArray) -> NDArray:
     samples = u.size // (n * u.shape[-1])
     step = max(1, CACHE_BLOCK // (samples * directions.shape[1]))
     for start in range(0, n, step):
-        angle = STEP * (u[..., start : start + step, :] @ directions)
+        angle = integral.STEP * (u[..., start : start + step, :] @ directions)
         turn = np.empty(angle.shape, dtype=complex)
         np.cos(angle, out=turn.real)
         np.sin(angle, out=turn.imag)
@@ -108,7 +103,7 @@ def _draws(n: int, k: int, null: Null, n_slices: int, seed: int) -> NDArray:
 
 def effect_unit(k: int) -> float:
     """Return the distance per unit of effect size: that of `regularizers.SlicedEppsPulley`."""
-    return float(3 * CURVATURE / (k + 2))
+    return float(3 * integral.CURVATURE / (k + 2))
 
 
 def epps_pulley_test(

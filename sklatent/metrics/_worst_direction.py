@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import _epps_pulley as integral
 from . import _epps_pulley as ep
 from ._result import TestResult
 
@@ -109,7 +110,7 @@ def search(u: NDArray, seed: int) -> NDArray:
 def _climb(u: NDArray, directions: NDArray) -> tuple[NDArray, NDArray]:
     """Return statistics along directions, and unit tangents in which they increase most."""
     error = ep.characteristic_function(u, directions) - ep.NORMAL[:, None]  # (knots, directions)
-    turn = np.exp(1j * ep.STEP * (u @ directions))
+    turn = np.exp(1j * integral.STEP * (u @ directions))
     coefficient = np.conj(error) * (ep.WEIGHTS * ep.KNOTS)[:, None]
     # d/dp of the statistic, but for a factor: -Im sum_j c_j turn^j, by Horner's rule.
     total = np.zeros_like(turn)

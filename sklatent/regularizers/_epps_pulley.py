@@ -7,14 +7,10 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .._epps_pulley import CURVATURE, N_KNOTS, T_MAX
 from ..networks import Embedding
 from ._base import Regularizer
 from ._slicing import random_directions, sliced_scale
-
-T_MAX = 3.0
-
-#: Of the integral for N(0, v) at v = 1: 1/4 times the integral of t^4 exp(-3 t^2 / 2).
-CURVATURE = math.sqrt(2 * math.pi) / (12 * math.sqrt(3))
 
 
 class _Harmonics(torch.autograd.Function):
@@ -98,7 +94,7 @@ class SlicedEppsPulley(Regularizer):
     True
     """
 
-    def __init__(self, n_slices: int = 128, n_knots: int = 17) -> None:
+    def __init__(self, n_slices: int = 128, n_knots: int = N_KNOTS) -> None:
         self.n_slices = n_slices
         self.n_knots = n_knots
 
