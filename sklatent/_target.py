@@ -7,6 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
+#: Of the target's variance, above which a component counts as active.
+ACTIVE_VARIANCE = 0.01
+
 
 @dataclass(frozen=True)
 class Target:

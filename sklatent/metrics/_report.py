@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
-from .._target import Target
+from .._target import ACTIVE_VARIANCE, Target
 from . import _epps_pulley as ep
 from ._energy import energy_test
 from ._epps_pulley import epps_pulley_test
@@ -18,8 +18,6 @@ from ._result import TestResult
 from ._rows import Null, check_rows
 from ._worst_direction import WorstDirection, worst_direction
 
-#: Of its target's, above which a component's variance counts as active.
-ACTIVE_VARIANCE = 0.01
 LEVEL = 0.05  # of the verdict's tests
 #: Share of the null law that would exceed the test's threshold if it were shifted by a detectable
 #: effect. Alternatives also spread the statistic: measured, it is 0.6 to 0.8 then, the more the
