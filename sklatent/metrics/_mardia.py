@@ -33,43 +33,8 @@ class MardiaResult:
     kurtosis: TestResult
     pvalue: float
 
-    @property
-    def name(self) -> str:
-        """Of the test."""
-        return "Mardia"
-
-    @property
-    def statistic(self) -> tuple[float, float]:
-        """Of skewness and kurtosis."""
-        return self.skewness.statistic, self.kurtosis.statistic
-
-    @property
-    def expected(self) -> tuple[float, float]:
-        """Of skewness and kurtosis."""
-        return self.skewness.expected, self.kurtosis.expected
-
-    @property
-    def effect_size(self) -> tuple[float, float]:
-        """Of skewness and kurtosis."""
-        return self.skewness.effect_size, self.kurtosis.effect_size
-
-    @property
-    def null(self) -> Null:
-        """Whether the null hypothesis is simple or composite."""
-        return self.skewness.null
-
-    @property
-    def method(self) -> Literal["analytic", "Monte Carlo"]:
-        """Where the p-values are from."""
-        return self.skewness.method
-
-    @property
-    def n_samples(self) -> int:
-        """Number of rows."""
-        return self.skewness.n_samples
-
     def __repr__(self) -> str:
-        return f"{self.skewness!r}\n{self.kurtosis!r}\n{self.name}: p-value {self.pvalue:.3g}"
+        return f"{self.skewness!r}\n{self.kurtosis!r}\nMardia: p-value {self.pvalue:.3g}"
 
 
 def third_moments(u: NDArray) -> tuple[NDArray, NDArray]:
