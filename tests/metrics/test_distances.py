@@ -61,6 +61,12 @@ def test_sliced_wasserstein_on_a_line_is_the_integral_over_quantiles():
     assert value == pytest.approx((gap**2).mean() ** 0.5, rel=1e-5)
 
 
+def test_sliced_wasserstein_of_draws_from_a_correlated_target_is_near_zero():
+    cov = np.array([[1.0, 1.9], [1.9, 4.0]])
+    Z = np.random.default_rng(0).standard_normal((5000, 2)) @ np.linalg.cholesky(cov).T + 3
+    assert sliced_wasserstein_distance(Z, [3, 3], cov, n_slices=50, random_state=0) < 0.06
+
+
 def test_sliced_wasserstein_of_a_shift():
     # |a'd| squared is |d|^2 / k in the mean over directions.
     u = np.random.default_rng(0).standard_normal((5000, 4))

@@ -3,14 +3,14 @@ import sys
 
 import numpy as np
 import pytest
-from scipy.stats import ortho_group
+from scipy.stats import kurtosis, ortho_group, skew
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
 from sklatent.metrics import epps_pulley_test, gaussianity_report
 from sklatent.metrics._epps_pulley import random_directions, statistics
 from sklatent.metrics._report import _variance
-from sklatent.metrics._worst_direction import search
+from sklatent.metrics._worst_direction import halves, search
 
 GAUSSIAN = np.random.default_rng(1).standard_normal((400, 4))
 
@@ -113,6 +113,17 @@ def test_the_verdict_has_a_variance_where_the_effect_size_can_be_detected():
     assert gaussianity_report(99 * u).verdict.count("component of variance") == 1
 
 
+def test_errors_of_a_small_sample():
+    # The covariance has the divisor n - 1, and so many degrees of freedom.
+    u = np.add([[2.0, 0], [-2, 0], [0, 1], [0, -1], [0, 0]], [0.3, 0.4])
+    report = gaussianity_report(u)
+    assert report.mean_error == pytest.approx(0.5 / 2**0.5)
+    assert report.mean_sampling_error == pytest.approx(5**-0.5)
+    assert report.cov_error == pytest.approx(((2 - 1) ** 2 + (0.5 - 1) ** 2) ** 0.5 / 2)
+    assert report.cov_sampling_error == pytest.approx((3 / 2 / 4) ** 0.5)
+    assert report.effective_rank == pytest.approx(np.exp(-0.8 * np.log(0.8) - 0.2 * np.log(0.2)))
+
+
 def test_errors_are_what_draws_from_the_target_have():
     rng = np.random.default_rng(0)
     n, k = 50, 3
@@ -135,6 +146,11 @@ def test_a_collapsed_embedding_is_reported():
     report = gaussianity_report(GAUSSIAN * [1, 1, 0, 0])
     assert report.n_active == 2
     assert report.effective_rank == pytest.approx(2, abs=0.1)
+    # Rank one, but two components vary; a third has less than 0.01 of the target's variance.
+    line = GAUSSIAN[:, :1] / GAUSSIAN[:, :1].std() * [1, 0.5, 0.09, 0]
+    report = gaussianity_report(line)
+    assert report.n_active == 2
+    assert report.effective_rank == pytest.approx(1)
 
 
 def test_a_shape_that_no_gaussian_has_is_not_the_targets_either():
@@ -212,6 +228,30 @@ def test_the_worst_direction_is_the_one_that_was_bent():
     assert worst.kurtosis < -1
     assert worst.test.pvalue < 1e-4
     assert worst.test.n_samples == 500
+
+
+def test_the_worst_directions_moments_are_those_of_the_other_half():
+    u = np.random.default_rng(0).exponential(size=(30, 2))
+    worst = gaussianity_report(u, random_state=0).worst
+    p = u[halves(30, 0)[1]] @ worst.direction
+    assert worst.mean == pytest.approx(p.mean())
+    assert worst.std == pytest.approx(p.std())
+    assert worst.skewness == pytest.approx(skew(p))
+    assert worst.kurtosis == pytest.approx(kurtosis(p))
+    # The test is that of one direction, on a line.
+    test = epps_pulley_test(p[:, None], n_slices=1)
+    assert worst.test.statistic == pytest.approx(test.statistic)
+    assert worst.test.expected == pytest.approx(test.expected)
+    assert worst.test.effect_size == pytest.approx(test.effect_size)
+
+
+def test_the_halves_share_no_sample():
+    sought, measured = halves(11, 0)
+    assert (len(sought), len(measured)) == (5, 6)
+    assert sorted([*sought, *measured]) == list(range(11))
+    sought, measured = halves(20_000, 0)
+    assert (len(np.unique(sought)), len(np.unique(measured))) == (4096, 10_000)
+    assert not np.isin(sought, measured).any()
 
 
 def test_the_search_beats_random_directions():

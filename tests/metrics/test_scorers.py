@@ -45,7 +45,8 @@ def test_gaussianity_of_a_search_is_that_of_its_best_estimator():
     bare = GridSearchCV(embedder, {"reg_weight": [1.0]}, cv=2)
     pipeline = make_pipeline(StandardScaler(), embedder)
     grid = {"gaussianembedder__reg_weight": [1.0]}
-    for outer in (bare, make_pipeline(bare), GridSearchCV(pipeline, grid, cv=2)):
+    nested = GridSearchCV(clone(bare), {"cv": [2]}, scoring=gaussianity_scorer, cv=2)
+    for outer in (bare, make_pipeline(bare), GridSearchCV(pipeline, grid, cv=2), nested):
         assert gaussianity_scorer(outer.fit(X), X) > -1
     best = bare.fit(X).best_estimator_
     assert gaussianity_scorer(bare, X) == gaussianity_scorer(best, X)
@@ -124,6 +125,9 @@ def test_one_standard_error():
 def test_candidates_that_failed_are_not_chosen():
     nan = np.nan
     assert most_gaussian_within("r2", 1.0)(results([[0.5, nan, 0.4]], [-2, 0, nan])) == 0
+    # A candidate whose gaussianity failed does not say what score is good enough either.
+    assert most_gaussian_within("r2", 0.1)(results([[0.5, 0.45, 0.9]], [-2, -1, nan])) == 1
+    assert most_gaussian_within("r2", 0.1)(results([[0.5, 0.45, np.inf]], [-2, -1, 0])) == 1
     with pytest.raises(ValueError, match="not finite"):
         most_gaussian_within("r2", 1.0)(results([[nan, 0.5]], [0, nan]))
 
