@@ -89,6 +89,18 @@ def test_nothing_is_outside_of_the_axes():
     assert top >= 9 * Z[:, 1].max()
 
 
+def test_ellipses_of_unlike_variances_fill_the_axes():
+    # The limits are as many standard deviations from the mean on either axis.
+    Z = RNG.standard_normal((60, 2)) * [1, 10]
+    display = EmbeddingDisplay.from_embedding(Z, cov=[1, 100])
+    axes = display.ax_
+    for limits, line, std in ((axes.get_xlim(), 0, 1), (axes.get_ylim(), 1, 10)):
+        ends = [contour.get_data()[line] for contour in axes.lines]
+        assert limits[0] < np.min(ends) < np.max(ends) < limits[1]
+        assert limits[1] / std < 5
+    np.testing.assert_allclose(np.multiply(axes.get_xlim(), 10), axes.get_ylim())
+
+
 def test_many_rows_are_thinned_with_their_labels():
     display = EmbeddingDisplay.from_embedding(Z, NUMBERS, subsample=20)
     assert display.Z.shape == (20, 4)
