@@ -94,15 +94,13 @@ class GaussianityReport:
         """What these samples show, and what so many samples can show, in a few sentences."""
         n, k = self.n_samples, self.n_components
         rejected = {null: p <= LEVEL for null, p in self.pvalues.items()}
-        sentences = [self._outcome("simple")]
-        if "composite" in rejected:
-            sentences.append(self._outcome("composite"))
-            if rejected["composite"] and not rejected["simple"]:
-                sentences.append("The target has a Gaussian shape, so it is rejected too.")
-            elif rejected["simple"] and not rejected["composite"]:
-                sentences.append("A wrong mean or covariance alone can explain this.")
-        else:
+        sentences = [self._outcome(null, rejected[null]) for null in rejected]
+        if self.untested:
             sentences.append(f"A Gaussian shape was not tested: {self.untested}.")
+        elif rejected["composite"] and not rejected["simple"]:
+            sentences.append("The target has a Gaussian shape, so it is rejected too.")
+        elif rejected["simple"] and not rejected["composite"]:
+            sentences.append("A wrong mean or covariance alone can explain this.")
         numbers = " and ".join(f"{len(p)} for {HYPOTHESES[h]}" for h, p in self.raw_pvalues.items())
         sentences.append(
             "A corrected p-value is the smallest p-value times the number of tests "
@@ -118,9 +116,9 @@ class GaussianityReport:
         )
         return " ".join(sentences)
 
-    def _outcome(self, null: Null) -> str:
+    def _outcome(self, null: Null, rejected: bool) -> str:
         raw, p = self.raw_pvalues[null], _p(self.pvalues[null])
-        if self.pvalues[null] > LEVEL:
+        if not rejected:
             return f"No test rejects {HYPOTHESES[null]} (corrected {p})."
         name = min(raw, key=raw.__getitem__)
         test = "Epps-Pulley test of the worst direction" if name == WORST else f"{name} test"

@@ -53,6 +53,12 @@ def test_kl_of_too_few_rows_is_infinite():
     assert gaussian_kl_divergence(np.random.default_rng(0).standard_normal((3, 3))) == np.inf
 
 
+def test_kl_of_components_that_depend_on_each_other_is_infinite():
+    for seed in range(10):  # the smallest eigenvalue is zero up to rounding, of either sign
+        Z = np.random.default_rng(seed).standard_normal((50, 3))
+        assert gaussian_kl_divergence(np.c_[Z, Z.sum(axis=1)]) == np.inf
+
+
 def test_sliced_wasserstein_on_a_line_is_the_integral_over_quantiles():
     z = np.random.default_rng(0).exponential(size=7)
     q = (np.arange(700_000) + 0.5) / 700_000

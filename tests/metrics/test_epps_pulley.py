@@ -78,6 +78,15 @@ def test_the_effect_size_is_in_units_of_the_regularizer():
     assert result.effect_size == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.parametrize("k", [1, 3])
+def test_the_unit_is_the_square_of_a_variances_error_over_k(k):
+    # Of a single component, with a squared entry s of a direction: E s^2 is 3 / (k (k + 2)).
+    t, error = np.linspace(-3, 3, 33), 1e-3
+    distance = (np.exp(-(1 + error) * t**2 / 2) - np.exp(-(t**2) / 2)) ** 2 * np.exp(-(t**2) / 2)
+    mean = np.trapezoid(distance, t) * 3 / (k * (k + 2))
+    assert mean / effect_unit(k) == pytest.approx(error**2 / k, rel=0.01)
+
+
 def test_a_rotation_moves_it_by_the_noise_of_the_slices_only():
     u = np.random.default_rng(0).exponential(size=(500, 4)) - 1
     q = ortho_group.rvs(4, random_state=0)
