@@ -127,6 +127,20 @@ def composite_variance(n: int, k: int) -> float:
     )
 
 
+def large_sample_law(n: int, k: int) -> NullLaw:
+    """Return the law where mean and covariance are estimated, for large n at the bandwidth of n.
+
+    The statistic is a mean over directions: t is beta times a chi variable.
+    """
+    nodes, weight = np.polynomial.legendre.leggauss(200)
+    low, high = max(0.0, np.sqrt(k) - 9), np.sqrt(k) + 9
+    t = low + (high - low) * (nodes + 1) / 2
+    weight = weight * (high - low) / 2 * chi.pdf(t, k)
+    return characteristic_law(
+        np.sqrt(squared_bandwidth(n, k)) * t, weight, k, "composite", n_orders=200
+    )
+
+
 @lru_cache(maxsize=64)
 def composite_law(n: int, k: int) -> NullLaw:
     """Return the law where mean and covariance are estimated, by the statistic's cumulants.
@@ -144,14 +158,9 @@ def composite_law(n: int, k: int) -> NullLaw:
     mean = 1 + (n - 1) * pairs(1) - 2 * n * (1 + b) ** (-k / 2) * outward
     mean += n * (1 + 2 * b) ** (-k / 2)
     variance = composite_variance(n, k) + 2 * (pairs(2) - (1 + 4 * b) ** (-k / 2))
-    # As a mean over directions: t is b^(1/2) times a chi variable.
-    nodes, weight = np.polynomial.legendre.leggauss(200)
-    t = np.sqrt(k) + 9 * np.array([-1.0, 1.0])
-    low, high = max(0.0, t[0]), t[1]
-    t = low + (high - low) * (nodes + 1) / 2
-    weight = weight * (high - low) / 2 * chi.pdf(t, k)
-    large = characteristic_law(np.sqrt(b) * t, weight, k, "composite", n_orders=200)
-    third = large.third + 4 / n * (kernel_power(n, k, 3) + pairs(3) - (1 + 6 * b) ** (-k / 2))
+    third = large_sample_law(n, k).third + 4 / n * (
+        kernel_power(n, k, 3) + pairs(3) - (1 + 6 * b) ** (-k / 2)
+    )
     return NullLaw(float(mean), variance, third)
 
 

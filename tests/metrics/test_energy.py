@@ -8,7 +8,7 @@ from scipy.special import gammaln
 
 from sklatent.metrics import energy_distance, energy_test
 from sklatent.metrics._energy import effect_unit, expected, mean_distance, null_law, statistic_of
-from sklatent.metrics._rows import MAX_ROWS, thin, whiten
+from sklatent.metrics._rows import MAX_ROWS, squared_distances, thin, whiten
 from sklatent.networks import Embedding
 from sklatent.regularizers import EnergyDistance
 
@@ -114,3 +114,10 @@ def test_many_samples_are_thinned_to_different_ones():
     assert result == energy_test(u, random_state=0)
     assert result != energy_test(u, random_state=1)
     assert len(np.unique(thin(np.arange(20_000), seed=0))) == MAX_ROWS == 5000
+
+
+def test_distances_far_from_the_origin_are_accurate():
+    u = np.random.default_rng(0).standard_normal((30, 2)) + 1e7
+    (block,) = squared_distances(u)
+    off = ~np.eye(30, dtype=bool)
+    np.testing.assert_allclose(block[off], cdist(u, u, "sqeuclidean")[off], rtol=1e-6)

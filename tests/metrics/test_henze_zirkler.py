@@ -8,7 +8,9 @@ from sklatent.metrics import henze_zirkler_test
 from sklatent.metrics._henze_zirkler import (
     composite_law,
     composite_variance,
+    excess,
     is_analytic,
+    large_sample_law,
     nearest_pair,
     simple_law,
     squared_bandwidth,
@@ -73,6 +75,17 @@ def test_the_law_under_the_composite_null(n, k):
     assert abs(tail - 0.05) < 4 * (0.05 * 0.95 / len(t)) ** 0.5
 
 
+@pytest.mark.parametrize(("n", "k"), [(200, 1), (200, 2), (1000, 20)])
+def test_published_moments_under_the_composite_null(n, k):
+    # Henze & Zirkler (1990), Theorem 2.2, by the covariance of the empirical characteristic function.
+    law = large_sample_law(n, k)
+    mean = henze_zirkler_test(
+        whiten(np.random.default_rng(0).standard_normal((n, k))), null="composite"
+    ).expected
+    assert 1 - mean == pytest.approx(1 - law.mean, rel=1e-6)
+    assert composite_variance(n, k) == pytest.approx(law.variance, rel=1e-6)
+
+
 def test_the_tail_under_the_composite_null():
     # Quantiles of 40,000 simulated samples of 1000 x 21. For the log-normal distribution they are
     # the quantiles 0.9926 and 0.9997.
@@ -135,6 +148,7 @@ def test_many_components(k):
 def test_identical_samples_are_the_nearest_of_all():
     u = np.random.default_rng(0).standard_normal((20, 60))
     assert henze_zirkler_test(u[[0, *range(19)]], random_state=0).pvalue == 0.001
+    assert 1e100 < excess(np.zeros((3, 3000))) < np.inf
 
 
 def test_a_tighter_component_has_the_effect_size_of_its_variance():

@@ -6,6 +6,7 @@ from sklearn.datasets import load_iris, load_wine
 
 from sklatent.metrics import mardia_test
 from sklatent.metrics._mardia import _kurtosis_law, skewness
+from sklatent.metrics._rows import whiten
 
 WINE = load_wine().data[:, :5]
 SETOSA = load_iris().data[:50]
@@ -83,6 +84,18 @@ def test_expectations_and_variances_are_exact(null):
         # Of variances of heavy-tailed statistics.
         assert np.var(skewness) == pytest.approx(2 * d * n / (n - 1), rel=0.3)
         assert np.var(kurtosis) == pytest.approx(1, rel=0.3)
+
+
+def test_moments_of_the_composite_null_are_exact():
+    n, k = 7, 3
+    u = whiten(np.random.default_rng(0).standard_normal((40_000, n, k)))
+    b2 = (np.square(u).sum(axis=2) ** 2).mean(axis=1)
+    law = _kurtosis_law(n, k, "composite")
+    assert abs(b2.mean() - law.mean) < 4 * b2.std() / 200
+    assert b2.var() == pytest.approx(law.variance, rel=0.05)
+    b1 = ((u @ np.swapaxes(u, 1, 2)) ** 3).mean(axis=(1, 2))
+    expected = mardia_test(u[0], null="composite", random_state=0).skewness.expected
+    assert abs(n * b1.mean() / 6 - expected) < 4 * n * b1.std() / 6 / 200
 
 
 def test_effect_sizes_do_not_grow_with_n():

@@ -7,7 +7,14 @@ import pytest
 from scipy.stats import kstest, kstwo
 
 from sklatent.metrics import energy_test, epps_pulley_test, henze_zirkler_test, mardia_test
-from sklatent.metrics._null import NullLaw, characteristic_law, n_draws, rank_pvalue, simulate
+from sklatent.metrics._null import (
+    NullLaw,
+    _n_harmonics,
+    characteristic_law,
+    n_draws,
+    rank_pvalue,
+    simulate,
+)
 from sklatent.metrics._worst_direction import worst_direction
 
 TESTS = [mardia_test, henze_zirkler_test, partial(epps_pulley_test, n_slices=64), energy_test]
@@ -97,6 +104,35 @@ def test_cumulants_are_traces_of_the_covariance(k, null):
     # 400 directions stand for a random 400: their moments scatter by some percent.
     for cumulant, trace, tolerance in zip(law[:3], expected, (1e-9, 0.08, 0.15), strict=True):
         assert cumulant == pytest.approx(trace, rel=tolerance)
+
+
+def test_cumulants_of_few_random_directions():
+    # In two dimensions, averaged over all angles of three directions; the sums are periodic.
+    t, weight = np.array([0.7, 1.6]), np.array([1.0, 0.5])
+    grid = 2 * np.pi * np.arange(24) / 24
+    angles = np.stack(np.meshgrid(0, grid, grid), axis=-1).reshape(-1, 1, 3)
+    x = (t[:, None] * np.exp(1j * angles)).reshape(-1, 6)
+    x = np.concatenate([x, -x], axis=1)  # both signs of t
+    norm, w = np.abs(x) ** 2, np.tile(np.repeat(weight, 3), 2) / 6
+    cov = np.expm1((x[:, :, None] * x[:, None].conj()).real) * np.sqrt(np.outer(w, w))
+    cov *= np.exp(-(norm[:, :, None] + norm[:, None]) / 2)
+    law = characteristic_law(t, weight, 2, "simple", n_slices=3)
+    assert law.variance == pytest.approx(2 * np.einsum("aij,aji->", cov, cov) / 24**2)
+    assert law.third == pytest.approx(8 * np.einsum("aij,aji->", cov, cov @ cov) / 24**2)
+
+
+def test_the_tail_of_a_sum_of_two_exponentials():
+    law = NullLaw(3.0, 5.0, 18.0, ((1.0, 2.0), (0.5, 2.0)))
+    for x in (1.0, 10.0, 15.0):
+        expected = 2 * np.exp(-x / 2) - np.exp(-x)
+        assert law.sf(x) == pytest.approx(expected, rel=2e-3)
+
+
+def test_numbers_of_spherical_harmonics():
+    for degree in range(5):
+        assert _n_harmonics(degree, 2) == min(degree + 1, 2)
+        assert _n_harmonics(degree, 3) == 2 * degree + 1
+        assert _n_harmonics(degree, 4) == (degree + 1) ** 2
 
 
 def test_simulated_rows_have_the_moments_of_the_null():

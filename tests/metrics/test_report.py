@@ -261,8 +261,15 @@ def test_the_search_beats_random_directions():
 
 
 def test_it_prints_as_a_table():
-    text = str(gaussianity_report(GAUSSIAN))
+    report = gaussianity_report(GAUSSIAN)
+    text = str(report)
+    largest = report.worst.shares.argmax()
     for word in (
+        f"{report.mean_error:.4f}",
+        f"{report.cov_error:.4f}",
+        f"{report.mean_sampling_error:.4f}",
+        f"{report.cov_sampling_error:.4f}",
+        f"component (share): {largest} ({report.worst.shares[largest]:.0%})",
         "400 samples in 4 components",
         "Mardia skewness",
         "Mardia kurtosis",
@@ -287,7 +294,9 @@ def test_to_frame():
         for name, test in report.tests[null].items():
             row = frame.loc[f"{name} ({label})"]
             assert (row["null"], row["pvalue"], row["value"]) == (null, test.pvalue, test.statistic)
-    assert frame.loc["worst direction", "pvalue"] == report.worst.test.pvalue
+            assert (row["expected"], row["effect_size"]) == (test.expected, test.effect_size)
+    worst = frame.loc["worst direction"]
+    assert (worst["pvalue"], worst["n_samples"]) == (report.worst.test.pvalue, 200)
     assert frame.loc["mean error", "value"] == report.mean_error
 
 
