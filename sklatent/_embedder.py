@@ -46,7 +46,7 @@ from ._params import (
 )
 from ._reservoir import Reservoir
 from ._start import PCAStart
-from ._target import Target
+from ._target import ACTIVE_VARIANCE, Target
 from ._warn import warn
 from .calibration import AffineCalibration, Gaussianization
 from .networks import ACTIVATIONS
@@ -74,7 +74,6 @@ STALE = (  # what a fit sets for some tasks and regularizers only
     "critic_loss_curve_",
     "critic_gap_",
 )
-ACTIVE_VARIANCE = 0.01  # of a component's mean, above which it counts as active
 
 
 class Posterior(NamedTuple):
