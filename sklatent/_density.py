@@ -24,7 +24,7 @@ T_SCALE, T_DF = 1.5, 4.0
 STEPS = 4  # of Gauss-Newton; more hardly raise the effective sample size
 DAMPING = (1.0, 0.5, 0.25, 0.0625, 0.0156, 0.0)  # shares of a step, of which the best is taken
 DIFFERENCE = 1e-4  # for the Jacobian: above the rounding of a decoder that works in float32
-MAX_POINTS = 2048  # decoded at a time: bounds the memory of the hidden layers,
+MAX_POINTS = 1024  # decoded at a time: larger blocks are slower, as the system maps them anew
 MAX_NUMBERS = 2**22  # and that of the output
 LOG_2PI = math.log(2 * math.pi)
 
