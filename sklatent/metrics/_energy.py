@@ -13,6 +13,7 @@ from ._null import (
     beta_quadrature,
     characteristic_law,
     is_analytic,
+    n_draws,
     rank_pvalue,
     simulate,
 )
@@ -88,7 +89,7 @@ def null_law(n: int, k: int, null: Null) -> NullLaw:
 
 @lru_cache(maxsize=64)
 def _draws(n: int, k: int, null: Null, seed: int) -> NDArray:
-    return simulate(statistic_of, n, k, null, seed, n * n)
+    return simulate(statistic_of, n, k, null, seed, n * n, n_draws(n * n))
 
 
 def effect_unit(k: int) -> float:

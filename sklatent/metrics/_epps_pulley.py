@@ -12,6 +12,7 @@ from ._null import (
     as_seed,
     characteristic_law,
     is_analytic,
+    n_draws,
     rank_pvalue,
     simulate,
 )
@@ -98,7 +99,10 @@ def null_law(n: int, k: int, null: Null, n_slices: int) -> NullLaw:
 def _draws(n: int, k: int, null: Null, n_slices: int, seed: int) -> NDArray:
     directions = random_directions(k, n_slices, seed)
     size = n * n_slices
-    return simulate(lambda u: statistics(u, directions).mean(axis=-1), n, k, null, seed, size)
+    draws = n_draws(n * n)
+    return simulate(
+        lambda u: statistics(u, directions).mean(axis=-1), n, k, null, seed, size, draws
+    )
 
 
 def effect_unit(k: int) -> float:

@@ -14,6 +14,7 @@ from ._null import (
     as_seed,
     beta_quadrature,
     characteristic_law,
+    n_draws,
     rank_pvalue,
     simulate,
 )
@@ -167,7 +168,7 @@ def composite_law(n: int, k: int) -> NullLaw:
 @lru_cache(maxsize=64)
 def _draws(n: int, k: int, null: Null, seed: int) -> NDArray:
     # Rounding errors are far below the spread of the draws, and float32 halves the time.
-    return simulate(lambda u: excess(u.astype(np.float32)), n, k, null, seed, n * n)
+    return simulate(lambda u: excess(u.astype(np.float32)), n, k, null, seed, n * n, n_draws(n * n))
 
 
 def nearest_pair(statistic: float, n: int, k: int, null: Null) -> float:

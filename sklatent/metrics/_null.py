@@ -34,12 +34,13 @@ def as_seed(random_state: RandomState) -> int:
     return int(random_state)
 
 
-def n_draws(n: int) -> int:
+def n_draws(products: int) -> int:
     """Return the number of draws that a simulated p-value is a rank among.
 
-    A p-value is valid with any number of them. Fewer draws keep the time at some seconds.
+    A p-value is valid with any number of them. Fewer draws keep the time at some seconds where the
+    statistic is a sum of many products: n^2 if it is one over pairs.
     """
-    return 999 if n <= 250 else 199 if n <= 2000 else 99
+    return 999 if products <= 250**2 else 199 if products <= 2000**2 else 99
 
 
 def is_analytic(n: int, k: int, null: Null) -> bool:
@@ -197,15 +198,21 @@ def beta_quadrature(n: int, k: int) -> tuple[NDArray, NDArray]:
 
 
 def simulate(
-    statistic: Callable[[NDArray], NDArray], n: int, k: int, null: Null, seed: int, size: int
+    statistic: Callable[[NDArray], NDArray],
+    n: int,
+    k: int,
+    null: Null,
+    seed: int,
+    size: int,
+    draws: int,
 ) -> NDArray:
-    """Return the statistics of `n_draws` samples of n rows of N(0, I), along the first axis.
+    """Return the statistics of so many samples of n rows of N(0, I), along the first axis.
 
     `statistic` maps samples (b, n, k) to (b, ...); size is the number of numbers it works with for
     one sample.
     """
     rng = np.random.default_rng([seed, 1])  # another stream than directions and subsamples
-    draws, step = n_draws(n), max(1, BATCH // size)
+    step = max(1, BATCH // size)
     values = []
     for start in range(0, draws, step):
         u = rng.standard_normal((min(step, draws - start), n, k))

@@ -42,7 +42,7 @@ def check_uniform(test, n, k, null):
     parts = [results]
     if test is mardia_test:
         parts += [[r.skewness for r in results], [r.kurtosis for r in results]]
-    draws = n_draws(n) if parts[-1][0].method == "Monte Carlo" else np.inf
+    draws = n_draws(n * n) if parts[-1][0].method == "Monte Carlo" else np.inf
     for part in parts:
         assert_uniform([r.pvalue for r in part], draws)
 
@@ -139,21 +139,36 @@ def test_simulated_rows_have_the_moments_of_the_null():
     def moments(u):
         return np.stack([u.mean(axis=(1, 2)), (np.swapaxes(u, 1, 2) @ u)[:, 0, 1]], axis=1)
 
-    composite = simulate(moments, 20, 3, "composite", seed=0, size=60)
+    composite = simulate(moments, 20, 3, "composite", seed=0, size=60, draws=999)
     np.testing.assert_allclose(composite, 0, atol=1e-12)
-    simple = simulate(moments, 20, 3, "simple", seed=0, size=60)
+    simple = simulate(moments, 20, 3, "simple", seed=0, size=60, draws=999)
     assert simple.shape == (999, 2)
     assert np.abs(simple.mean(axis=0)).max() < 4 * simple.std(axis=0).max() / 999**0.5
 
 
 def test_large_samples_have_fewer_draws():
     for n, draws in ((250, 999), (251, 199), (2000, 199), (2001, 99)):
-        assert len(simulate(lambda u: u[:, 0, 0], n, 1, "simple", seed=0, size=n)) == draws
+        assert n_draws(n * n) == draws
+
+
+@pytest.mark.parametrize(
+    ("test", "n", "k", "smallest"),
+    [
+        (mardia_test, 300, 2, 1 / 1000),  # few products
+        (mardia_test, 300, 15, 1 / 200),
+        (henze_zirkler_test, 300, 12, 1 / 200),
+        (energy_test, 300, 18, 1 / 200),
+        (partial(epps_pulley_test, n_slices=8), 300, 18, 1 / 200),
+    ],
+)
+def test_the_smallest_simulated_pvalue(test, n, k, smallest):
+    u = np.random.default_rng(0).exponential(size=(n, k)) ** 3
+    assert test(u, null="composite", random_state=0).pvalue == smallest
 
 
 def test_draws_share_no_stream_with_directions():
     # A sample of the null distribution must not be the numbers that the directions are made of.
-    draws = simulate(lambda u: u[:, 0, 0], 50, 1, "simple", seed=3, size=50)
+    draws = simulate(lambda u: u[:, 0, 0], 50, 1, "simple", seed=3, size=50, draws=999)
     assert not np.isin(np.random.default_rng(3).standard_normal(100_000), draws).any()
 
 
