@@ -868,7 +868,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
         self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else None
         if isinstance(self.regularizer_, Adversarial):
-            self.critic_ = net.critic_
+            self.critic_ = net.critic_.module
             self.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
             self.critic_gap_ = net.critic_gap(watched)
         scores = net.patience.scores_

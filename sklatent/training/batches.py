@@ -72,6 +72,51 @@ class Batches:
         return systematic_resample(self.rows.weight, self.generator)[order]
 
 
+class FoldBatches:
+    """Iterates over the rows of several folds at once; each iteration is one epoch.
+
+    Batches have shape (folds, n, ...). An epoch has as many steps as one of the largest fold
+    alone; it leaves out at random what does not fill a step, and a smaller fold begins its next
+    round when its rows are used up.
+
+    Parameters
+    ----------
+    folds : list of Rows
+    batch_size : int
+    generators : list of torch.Generator
+        Sources of each fold's order.
+    """
+
+    def __init__(
+        self, folds: list[Rows], batch_size: int, generators: list[torch.Generator]
+    ) -> None:
+        largest = max(len(rows) for rows in folds)
+        self.n_steps = max(1, largest // batch_size)
+        self.n_rows = largest // self.n_steps
+        self.rounds = [
+            Batches(rows, self.n_rows, source)
+            for rows, source in zip(folds, generators, strict=True)
+        ]
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        orders = [self._epoch(each).split(self.n_rows) for each in self.rounds]
+        for step in zip(*orders, strict=True):
+            yield stack_rows(
+                [each.rows[index] for each, index in zip(self.rounds, step, strict=True)]
+            )
+
+    def _epoch(self, fold: Batches) -> Tensor:
+        n = self.n_steps * self.n_rows
+        order = torch.cat([fold.draw() for _ in range(0, n, len(fold.rows))])
+        return order[:n].to(fold.rows.x.device)
+
+
+def stack_rows(folds: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+    """Stack as many rows of each fold along a leading axis."""
+    x, y = zip(*folds, strict=True)
+    return torch.stack(x), None if y[0] is None else torch.stack(y)
+
+
 def systematic_resample(weight: Tensor, generator: torch.Generator) -> Tensor:
     """Draw n indices such that each appears n w / sum(w) times, rounded down or up.
 

@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from ..networks import Autoencoder, Decoder, Embedding
+from ..networks import Autoencoder, Embedding
 from ..regularizers import Adversarial
 from .batches import Batches, Rows, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
+from .critic import Critic
 from .isolation import default_modes
 from .objective import Objective
-
-#: Against a critic, what is left of the weights' moving average after a step.
-AVERAGE_DECAY = 0.99
 
 
 class EmbedderNet(NeuralNet):
@@ -97,24 +95,19 @@ class EmbedderNet(NeuralNet):
             return Batches(dataset, self.batch_size, self.generator_)
         return Batches(dataset, len(dataset))
 
-    def initialize_module(self) -> "EmbedderNet":
-        super().initialize_module()
-        self.critic_: Any = self.critic
-        # In a list: skorch registers modules that are attributes, and this one comes and goes.
-        self.average_: list[AveragedModel] = []
-        self.paused_: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
-        return self
-
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
-        # The main optimizer's, and what callbacks are told of; the critic has its own.
+        # The main optimizer's, and what callbacks are told of.
         yield from self.module_.named_parameters()
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> "EmbedderNet":
         super().initialize_optimizer()
-        if self.critic_ is not None:
-            self.critic_optimizer_ = torch.optim.Adam(
-                self.critic_.parameters(), **self._critic_rates(), fused=True
-            )
+        self.critic_: Critic | None = None
+        if self.critic is not None:
+            regularizer = cast(Adversarial, self.criterion_.regularizer)
+            self.critic_ = Critic(self.critic.to(self.device), regularizer)
+            # Nets that were trained on a GPU can be loaded without one.
+            net: Any = self
+            net.cuda_dependent_attributes_ = [*net.cuda_dependent_attributes_, "critic_"]
         return self
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
@@ -122,13 +115,6 @@ class EmbedderNet(NeuralNet):
         # which compiled modules do not have. The objective computes constants on the way, some of
         # them cached, and draws random numbers: tracing would put its own values in their place.
         return super().torch_compile(module, name) if name == "module" else module
-
-    def _zero_grad_optimizer(self, set_to_none: bool | None = None) -> None:
-        self.optimizer_.zero_grad()
-
-    def _step_optimizer(self, step_fn: Any) -> None:
-        # The critic's optimizer takes steps of its own.
-        self.optimizer_.step(step_fn)
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         super().notify(method_name, **cb_kwargs)
@@ -142,62 +128,24 @@ class EmbedderNet(NeuralNet):
         if self.critic_ is None:
             return super().train_step(batch, **fit_params)
         self._set_training(True)
-        self.critic_.requires_grad_(True)
-        critic_losses = self._critic_steps(batch[0])
-        self.critic_.requires_grad_(False)
+        x = batch[0]
+        with torch.no_grad():
+            u = self.uncompiled.encoder(x, self._noise(x, self.generator_)).sample
+        critic_loss = self.critic_.train(self.uncompiled, x, u, self.generator_)
         step = super().train_step(batch, **fit_params)
-        self.average_[0].update_parameters(self.module_)
-        return step | {"critic_loss": critic_losses.mean(dim=0)}
+        cast(AveragedModel, self.critic_.average).update_parameters(self.module_)
+        return step | {"critic_loss": critic_loss}
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Let the average of the weights stand for those that training moves."""
         moved = cast(Any, self).module_
-        if self.average_:
-            self.module_ = self.average_[0].module
+        if self.critic_ is not None and self.critic_.average is not None:
+            self.module_ = self.critic_.average.module
         try:
             yield
         finally:
             self.module_ = moved
-
-    @property
-    def _adversary(self) -> Adversarial:
-        return cast(Adversarial, self.criterion_.regularizer)
-
-    def _critic_rates(self) -> dict[str, Any]:
-        settings = self._adversary.settings
-        return {"lr": settings.critic_learning_rate, "betas": settings.betas}
-
-    def _critic_steps(self, x: Tensor) -> Tensor:
-        """Train the critic before a step of the encoder; return its losses."""
-        with torch.no_grad():
-            u = self.uncompiled.encoder(x, self._noise(x, self.generator_)).sample
-        n_steps = self._adversary.settings.n_critic
-        # The penalty at the last step alone, at the weight of all (Karras et al. 2020, appendix B);
-        # at each step where nothing else bounds the critic.
-        lazy = self._adversary.loss in ("gan", "lsgan")
-        shares = [0] * (n_steps - 1) + [n_steps] if lazy else [1] * n_steps
-        return torch.stack([self._critic_step(x, u, share) for share in shares])
-
-    def _critic_step(self, x: Tensor, u: Tensor, penalty_share: float) -> Tensor:
-        with torch.no_grad():
-            prior, encoded = self._pairs(x, u, self.generator_)
-        self.critic_optimizer_.zero_grad()
-        loss = self._adversary.critic_loss(
-            self.critic_, prior, encoded, penalty_share, self.generator_
-        )
-        loss.sum().backward()
-        self.critic_optimizer_.step()
-        return loss.detach()
-
-    def _pairs(self, x: Tensor, u: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return what the critic compares: Gaussian draws and embeddings, or pairs with rows."""
-        v = torch.randn(u.shape, generator=generator, dtype=torch.float32).to(u)
-        if not self._adversary.joint:
-            return v, u
-        decoder = cast(Decoder, self.uncompiled.decoder)
-        decoded = decoder(v)
-        return torch.cat([decoded, v], dim=-1), torch.cat([x.expand_as(decoded), u], dim=-1)
 
     def infer(self, x: Tensor, **fit_params: Any) -> tuple[Embedding, Tensor | None]:
         return self.module_(x, self._noise(x, **fit_params))
@@ -221,8 +169,8 @@ class EmbedderNet(NeuralNet):
         embedding, output = self.infer(x, generator=self.generator_)
         opinion = None
         if self.critic_ is not None:
-            pairs = self._pairs(x, embedding.sample, self.generator_)
-            opinion = self._adversary.encoder_loss(self.critic_, *pairs)
+            u = embedding.sample
+            opinion = self.critic_.encoder_loss(self.uncompiled, x, u, self.generator_)
         losses = self.criterion_(x, embedding, output, y, self.n_rows_, self.generator_, opinion)
         loss = losses[0].sum()
         if not loss.requires_grad:
@@ -246,19 +194,12 @@ class EmbedderNet(NeuralNet):
             self.history[-2]["batches"].clear()
 
     def critic_gap(self, rows: Rows) -> float:
-        """Return how much more the critic likes Gaussian draws than embeddings of rows.
-
-        The difference of the critic's mean outputs, over the standard deviation of its output
-        for the draws.
-        """
+        """Return the critic's `Critic.gap` on rows."""
         self._set_training(False)
         frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            embedding, _ = self.infer(rows.x, generator=frozen)
-            prior, encoded = (
-                self.critic_(pairs) for pairs in self._pairs(rows.x, embedding.sample, frozen)
-            )
-        return float((prior.mean() - encoded.mean()) / prior.std())
+            u = self.infer(rows.x, generator=frozen)[0].sample
+        return cast(Critic, self.critic_).gap(self.uncompiled, rows.x, u, frozen)
 
     # Training
 
@@ -294,8 +235,7 @@ class EmbedderNet(NeuralNet):
         """Change what training minimises."""
         self.criterion_ = objective.to(self.device)
         if self.critic_ is not None:
-            for group in self.critic_optimizer_.param_groups:
-                group.update(self._critic_rates())
+            self.critic_.set_regularizer(cast(Adversarial, objective.regularizer))
 
     def train(self, rows: Rows, valid: Rows | None, epochs: int, n_rows: float) -> bool:
         """Train for some epochs; return whether the stopping rule ended it.
@@ -326,7 +266,7 @@ class EmbedderNet(NeuralNet):
         self.n_rows_ = n_rows
         data = (rows, valid)
         if self.critic_ is not None:
-            self._begin_average(resume=valid is None)
+            self.critic_.begin(self.module_, resume=valid is None)
         try:
             self.notify("on_train_begin", X=data, y=None)
             try:
@@ -334,29 +274,15 @@ class EmbedderNet(NeuralNet):
                 stopped = False
             except StopTraining:
                 stopped = True
-            if self.average_:
-                self._end_average()
+            if self.critic_ is not None:
+                self.critic_.end(self.module_)
             self.notify("on_train_end", X=data, y=None)
         finally:
-            self.average_ = []
+            if self.critic_ is not None:
+                self.critic_.average = None
             self._set_training(False)
             self.__dict__.pop("double_", None)
         return stopped
-
-    def _begin_average(self, resume: bool) -> None:
-        decay = get_ema_multi_avg_fn(AVERAGE_DECAY)
-        average = AveragedModel(self.module_, multi_avg_fn=decay, use_buffers=True)
-        if resume and self.paused_ is not None:
-            moved, averaged = self.paused_
-            self.module_.load_state_dict(moved)
-            average.load_state_dict(averaged)
-        self.average_ = [average]
-
-    def _end_average(self) -> None:
-        """Leave the average in the module, and keep what training without a best goes on from."""
-        moved = {name: value.clone() for name, value in self.module_.state_dict().items()}
-        self.paused_ = moved, self.average_[0].state_dict()
-        self.module_.load_state_dict(self.weights())
 
     def losses_on(self, rows: Rows) -> Tensor:
         """Return criterion, task loss and regularizer on all rows at once.
@@ -399,7 +325,7 @@ class EmbedderNet(NeuralNet):
             return {name: value.clone() for name, value in self.module_.state_dict().items()}
 
     def _stateful(self) -> list[Any]:
-        critic = [] if self.critic_ is None else [self.critic_, self.critic_optimizer_]
+        critic = [] if self.critic_ is None else [self.critic_.module, self.critic_.optimizer]
         return [self.module_, self.optimizer_, *critic]
 
     def checkpoint(self) -> tuple[Any, ...]:
@@ -410,15 +336,17 @@ class EmbedderNet(NeuralNet):
             self.criterion_,
             [copy.deepcopy(part.state_dict()) for part in self._stateful()],
             self.generator_.get_state(),
-            self.paused_,
+            None if self.critic_ is None else (self.critic_.regularizer, self.critic_.paused),
             len(self.history),
             len(self.patience.scores_),
         )
 
     def restore(self, checkpoint: tuple[Any, ...]) -> None:
         """Go back to a checkpoint."""
-        settings, patience, objective, states, generator, paused, n_epochs, n_scores = checkpoint
-        self.criterion_, self.paused_ = objective, paused
+        settings, patience, objective, states, generator, critic, n_epochs, n_scores = checkpoint
+        self.criterion_ = objective
+        if self.critic_ is not None:
+            self.critic_.regularizer, self.critic_.paused = critic
         self.__dict__.update(settings)
         self.patience.set_params(**patience)
         for part, state in zip(self._stateful(), states, strict=True):

@@ -1,66 +1,23 @@
 """Trains many nets as one: their weights stacked along a leading axis, each on rows of its own."""
 
 import copy
-from collections.abc import Callable, Collection, Iterator
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import Any, cast
 
 import torch
 from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from ..networks import WithSkip
-from .batches import Batches, Rows
+from .batches import FoldBatches, Rows, stack_rows
 from .callbacks import Patience
+from .critic import Critic
 from .net import EmbedderNet
 
 #: Share of the stack that has to be done before what is left is copied to a smaller one.
 DONE_SHARE = 1 / 8
 
 CURVES = ("train_loss", "task_loss", "regularizer", "critic_loss", "valid_loss")
-
-
-class FoldBatches:
-    """Iterates over the rows of several folds at once; each iteration is one epoch.
-
-    Batches have shape (folds, n, ...). An epoch has as many steps as one of the largest fold
-    alone; it leaves out at random what does not fill a step, and a smaller fold begins its next
-    round when its rows are used up.
-
-    Parameters
-    ----------
-    folds : list of Rows
-    batch_size : int
-    generators : list of torch.Generator
-        Sources of each fold's order.
-    """
-
-    def __init__(
-        self, folds: list[Rows], batch_size: int, generators: list[torch.Generator]
-    ) -> None:
-        largest = max(len(rows) for rows in folds)
-        self.n_steps = max(1, largest // batch_size)
-        self.n_rows = largest // self.n_steps
-        self.rounds = [
-            Batches(rows, self.n_rows, source)
-            for rows, source in zip(folds, generators, strict=True)
-        ]
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        orders = [self._epoch(each).split(self.n_rows) for each in self.rounds]
-        for step in zip(*orders, strict=True):
-            yield _stack_rows(
-                [each.rows[index] for each, index in zip(self.rounds, step, strict=True)]
-            )
-
-    def _epoch(self, fold: Batches) -> Tensor:
-        n = self.n_steps * self.n_rows
-        order = torch.cat([fold.draw() for _ in range(0, n, len(fold.rows))])
-        return order[:n].to(fold.rows.x.device)
-
-
-def _stack_rows(folds: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
-    x, y = zip(*folds, strict=True)
-    return torch.stack(x), None if y[0] is None else torch.stack(y)
 
 
 class Stack(EmbedderNet):
@@ -101,7 +58,9 @@ class Stack(EmbedderNet):
         super().__init__(
             stack_modules([net.module_ for net in nets], fold),
             objective,
-            None if first.critic_ is None else stack_modules([net.critic_ for net in nets], fold),
+            None
+            if first.critic_ is None
+            else stack_modules([cast(Critic, net.critic_).module for net in nets], fold),
             seed=first.seed,
             patience=Patience(first.patience.tol, first.patience.n_iter_no_change),
             lr=first.lr,
@@ -143,11 +102,11 @@ class Stack(EmbedderNet):
         if not isinstance(rows, list):
             return losses_on(rows)
         if len({len(fold) for fold in rows}) == 1:
-            stacked = _stack_rows([(fold.x, fold.y) for fold in rows])
+            stacked = stack_rows([(fold.x, fold.y) for fold in rows])
             return losses_on(Rows(*self._of_models(*stacked)))
         # All models see the rows of each fold: there are few, and folds are seldom so unequal.
         losses = torch.stack(
-            [losses_on(Rows(*_stack_rows([(fold.x, fold.y)] * len(self.fold_)))) for fold in rows]
+            [losses_on(Rows(*stack_rows([(fold.x, fold.y)] * len(self.fold_)))) for fold in rows]
         )
         return losses[self.fold_, :, torch.arange(len(self.fold_))].T
 
@@ -207,8 +166,9 @@ class Stack(EmbedderNet):
         net = copy.deepcopy(self.nets[int(self.fold[model])])
         net.module_.load_state_dict({name: value[i] for name, value in weights.items()})
         if self.critic_ is not None:
-            state = self.critic_.state_dict()
-            net.critic_.load_state_dict({name: value[i] for name, value in state.items()})
+            state = self.critic_.module.state_dict()
+            critic = cast(Critic, net.critic_).module
+            critic.load_state_dict({name: value[i] for name, value in state.items()})
         for epoch in self.curves_[model]:
             net.history.new_epoch()
             for name, value in epoch.items():
@@ -220,7 +180,8 @@ class Stack(EmbedderNet):
     def _keep(self, kept: Tensor) -> None:
         patience: Any = self.patience
         objective: Any = self.criterion_
-        for part in (*self._stateful(), *self.average_):
+        average = None if self.critic_ is None else self.critic_.average
+        for part in (*self._stateful(), *([] if average is None else [average])):
             if isinstance(part, nn.Module):
                 _select(part, kept)
                 continue

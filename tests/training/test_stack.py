@@ -181,7 +181,7 @@ def test_critics_are_the_models_own():
     nets, train, _ = nets_of_folds("adversarial")
     stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), []).initialize()
     trained = stack.train_apart(train, None, 1)
-    critics = [parameters_to_vector(net.critic_.parameters()) for net in nets + trained]
+    critics = [parameters_to_vector(net.critic_.module.parameters()) for net in nets + trained]
     # Those of the nets at their start are alike, and stay as they were.
     assert torch.equal(critics[0], critics[1])
     assert len({tuple(critic.tolist()) for critic in critics}) == 3
