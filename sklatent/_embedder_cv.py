@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from itertools import product
 from numbers import Integral, Real
-from traceback import format_exc
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike
 from sklearn.base import _fit_context, is_classifier
 from sklearn.metrics import get_scorer_names
@@ -25,14 +19,10 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, _num_samples
 
+from ._candidates import Candidates
 from ._embedder import GaussianEmbedder
-from ._params import is_ours
 from ._start import PCAStart
-from ._warn import warn
-from .training import Drop, Stack, default_modes
-
-#: Rows of a fold, at most, on which weights are compared while they train.
-RUNG_ROWS = 100
+from .training import Drop, default_modes
 
 SHARED = [
     name
@@ -271,12 +261,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
             for train, test in splitter.split(X, y, groups)
         ]
         self.n_splits_ = len(splits)
-        search = GridSearchCV(
-            embedder, {}, scoring=self.scoring, refit=self.refit, error_score=self.error_score
-        )
-        scorer, _ = search._get_scorers()
-        self.scorer_ = getattr(scorer, "_scorers", scorer)
-        self._check_halving(several=self.scorer_ is not scorer)
+        search = _Search(embedder, self.scoring, self.refit, self.error_score)
+        self.scorer_ = search.scorer
+        self._check_halving(several=isinstance(self.scorer_, dict))
 
         def score(candidate, split, max_rows=None):
             if candidate is None:
@@ -290,14 +277,13 @@ class GaussianEmbedderCV(GaussianEmbedder):
             known = [None if part is None else _safe_indexing(part, test) for part in (X, y)]
             weighted = self.scoring is None and weight is not None
             routed = {"sample_weight": weight[test]} if weighted else {}
-            scores = _score(candidate, *known, scorer, routed, self.error_score)
+            scores = search.score(candidate, *known, routed)
             if isinstance(scores, dict):
-                search._check_refit_for_multimetric(scores)
                 self._check_halving(several=True)
             return scores
 
         began = time.perf_counter()
-        candidates = _Candidates(
+        candidates = Candidates(
             embedder,
             (X, y, weight),
             [train for train, _ in splits],
@@ -320,10 +306,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
             elapsed = time.perf_counter() - began
             result = {"fit_error": candidates.errors[i], "fit_time": fit_time}
             out.append(result | {"score_time": elapsed, "test_scores": scores})
-        _warn_or_raise_about_fit_failures(out, self.error_score)
-        _name_error_scores(out, self.error_score)
         grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
-        self.cv_results_ = search._format_results(grid, self.n_splits_, out)
+        self.cv_results_ = search.results(grid, self.n_splits_, out)
 
         several = isinstance(out[0]["test_scores"], dict)
         refit_metric = self.refit if several else "score"
@@ -335,7 +319,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
                 ranks = self.cv_results_[f"rank_test_{refit_metric}"]
                 best = np.where(survived, ranks, len(ranks) + 1).argmin()
             else:
-                best = search._select_best_index(self.refit, refit_metric, self.cv_results_)
+                best = search.best_index(refit_metric, self.cv_results_)
             self.best_index_, self.reg_weight_ = int(best), float(self.reg_weights_[best])
             if not callable(self.refit):
                 self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
@@ -369,226 +353,52 @@ class GaussianEmbedderCV(GaussianEmbedder):
         return weights
 
 
-@dataclass
-class _Fold:
-    """An embedder on the training rows of a fold, ready to be trained with any reg_weight."""
-
-    embedder: GaussianEmbedder
-    data: tuple[Any, Any, Any]
-    net: Any
-    rows: Any = None  # to train on
-    valid_rows: Any = None  # to watch, or None
-    valid: Any = None  # indices of those
-
-    def prepare(self, n_valid: int) -> None:
-        """Split off rows to watch."""
-        parts = self.embedder._prepare(self.net, *self.data, n_valid)
-        self.rows, self.valid_rows, self.valid = parts
-
-    @property
-    def n_valid(self) -> int:
-        """How many rows an embedder alone would watch."""
-        return self.embedder._n_valid(len(self.data[0]))
-
-
-class _Candidates:
-    """Each reg_weight on each fold.
+class _Search:
+    """The private methods of scikit-learn's searches that score candidates and collect results.
 
     Parameters
     ----------
-    embedder : GaussianEmbedder
-        Its ``n_components`` are a number.
-    data : tuple
-        All rows, their labels or None and weights or None.
-    trains : list of ndarray
-        Indices of each fold's training rows.
-    reg_weights : list of float
-    classes : ndarray or None
-        All classes, for a classification.
-    error_score : "raise" or float
-        Score of those that cannot be fitted.
+    embedder, scoring, refit, error_score
+        As for `sklearn.model_selection.GridSearchCV`.
 
     Attributes
     ----------
-    pairs : list of (float, int)
-        Weight and fold of each candidate: fold by fold of each weight.
-    scores : list
-        Of each candidate that a judge found hopeless; None of the others.
-    errors : list
-        Why each candidate could not be fitted; None of the others.
-    racing : list of float
-        The weights that no judge found hopeless.
+    scorer : callable, or dict of callables for several scores
     """
 
     def __init__(
         self,
         embedder: GaussianEmbedder,
-        data: tuple[Any, Any, Any],
-        trains: list[Any],
-        reg_weights: list[float],
-        classes: Any,
-        error_score: float | Literal["raise"],
+        scoring: Any,
+        refit: bool | str | Callable,
+        error_score: float | str,
     ) -> None:
-        self.pairs = list(product(reg_weights, range(len(trains))))
-        self.scores: list[Any] = [None] * len(self.pairs)
-        self.errors: list[str | None] = [None] * len(self.pairs)
-        self.racing = list(dict.fromkeys(reg_weights))
-        self.error_score = error_score
+        self._search = GridSearchCV(
+            embedder, {}, scoring=scoring, refit=refit, error_score=error_score
+        )
+        self._scorer, _ = self._search._get_scorers()
+        self.scorer = getattr(self._scorer, "_scorers", self._scorer)
 
-        def make(split: int) -> _Fold:
-            fold = copy.copy(embedder)
-            train = trains[split]
-            parts = (None if part is None else _safe_indexing(part, train) for part in data)
-            X, y, weight = fold._check_rows(*parts, reset=True)
-            return _Fold(fold, (X, y, weight), fold._initialize(X, y, weight, classes))
+    def score(self, candidate: GaussianEmbedder, X: Any, y: Any, params: dict[str, Any]) -> Any:
+        """Return a candidate's score, or scores by name; error_score where scoring fails."""
+        scores = _score(candidate, X, y, self._scorer, params, self._search.error_score)
+        if isinstance(scores, dict):
+            self._search._check_refit_for_multimetric(scores)
+        return scores
 
-        every = [self._try(make, split, split=split) for split in range(len(trains))]
-        #: Folds that can be fitted, by their number.
-        self.folds: dict[int, _Fold] = {i: fold for i, fold in enumerate(every) if fold is not None}
-        n_valid = {split: fold.n_valid for split, fold in self.folds.items()}
-        if n_valid and max(n_valid.values()) - min(n_valid.values()) <= 1:
-            # A stack is faster with equally many.
-            n_valid = dict.fromkeys(n_valid, min(n_valid.values()))
-        for split, n in n_valid.items():
-            self._try(self.folds[split].prepare, n, split=split)
-            if self.folds[split].rows is None:
-                del self.folds[split]
+    def results(
+        self, grid: list[dict[str, float]], n_splits: int, out: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return ``cv_results_``; warn of fits that failed, and raise if all did."""
+        error_score = self._search.error_score
+        _warn_or_raise_about_fit_failures(out, error_score)
+        scores = [each["test_scores"] for each in out]
+        named = next((each for each in scores if isinstance(each, dict)), {})
+        for each in out:
+            if named and not isinstance(each["test_scores"], dict):
+                each["test_scores"] = dict.fromkeys(named, error_score)
+        return self._search._format_results(grid, n_splits, out)
 
-    def _try(self, function: Callable, *args: Any, split: int) -> Any:
-        """Call a function; note an error, and return None, for all candidates on a fold."""
-        try:
-            return function(*args)
-        except Exception:
-            if self.error_score == "raise":
-                raise
-            for i, pair in enumerate(self.pairs):
-                if pair[1] == split:
-                    self.errors[i] = format_exc()
-            return None
-
-    def fit(self, max_iter: int, callbacks: list[Any]) -> list[GaussianEmbedder | None]:
-        """Return each candidate fitted; None where that failed."""
-        if not self.folds:
-            return [None] * len(self.pairs)
-        if (reason := self._why_not_stacked()) is not None:
-            warn(
-                f"{reason} cannot be stacked: candidates are trained one at a time",
-            )
-            return [self._fit_alone(i, max_iter) for i in range(len(self.pairs))]
-        folds = list(self.folds.values())
-        position = {split: i for i, split in enumerate(self.folds)}
-        #: The candidates in the stack.
-        self.stacked = [i for i, (_, split) in enumerate(self.pairs) if split in self.folds]
-        pairs = [self.pairs[i] for i in self.stacked]
-        rows, watched = [fold.rows for fold in folds], None
-        if any(fold.valid_rows is not None for fold in folds):
-            # A fold with too few rows to set some aside watches those that it trains on.
-            watched = [fold.valid_rows or fold.net.resample(fold.rows) for fold in folds]
-        stack = Stack(
-            [fold.net for fold in folds],
-            torch.tensor([position[split] for _, split in pairs]),
-            torch.tensor([reg_weight for reg_weight, _ in pairs], dtype=torch.float32),
-            callbacks,
-        ).initialize()
-        fitted = self._finished(stack.train_apart(rows, watched, max_iter))
-        for i in self.stacked:
-            if fitted[i] is None:
-                error = "ValueError: the training loss became infinite or not a number"
-                if self.error_score == "raise":
-                    raise ValueError(f"{error[12:]} with reg_weight={self.pairs[i][0]}")
-                self.errors[i] = error
-        return fitted
-
-    def judge(self, score: Callable, refit: bool | str) -> Callable[[list[Any]], list[int]]:
-        """Return a judge that lets the better third of the weights go on.
-
-        Parameters
-        ----------
-        score : callable
-            ``score(candidate, fold, max_rows)`` returns a candidate's scores: a number, or numbers
-            by name.
-        refit : bool or str
-            Name of the one that counts, where they have names.
-        """
-        racing = self.racing
-
-        def hopeless(nets: list[Any]) -> list[int]:
-            runners = [i for i in self.stacked if self.pairs[i][0] in racing]
-            # What does not race is not worth finishing.
-            nets = [
-                net if i in runners else None for i, net in zip(self.stacked, nets, strict=True)
-            ]
-            fitted = self._finished(nets)
-            scores = {i: score(fitted[i], self.pairs[i][1], RUNG_ROWS) for i in runners}
-            means = []
-            for weight in racing:
-                mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
-                means.append(np.mean([_the_one(each, refit) for each in mine]))
-            if np.isnan(means).all():
-                return []
-            order = np.argsort(-np.nan_to_num(means, nan=-np.inf))
-            racing[:] = [racing[i] for i in order[: math.ceil(len(racing) / 3)]]
-            dropped = [i for i in runners if self.pairs[i][0] not in racing]
-            for i in dropped:
-                self.scores[i] = scores[i]
-            return [self.stacked.index(i) for i in dropped]
-
-        return hopeless
-
-    def _why_not_stacked(self) -> str | None:
-        embedder = next(iter(self.folds.values())).embedder
-        for name in ("encoder", "decoder", "net_params"):
-            if getattr(embedder, name) not in (None, {}):
-                return f"{name}={getattr(embedder, name)!r}"
-        if not is_ours(embedder.task_):
-            return f"task={embedder.task!r}"
-        return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
-
-    def _fit_alone(self, i: int, max_iter: int) -> GaussianEmbedder | None:
-        reg_weight, split = self.pairs[i]
-        if split not in self.folds:
-            return None
-        fold = self.folds[split]
-        net = copy.deepcopy(fold.net)
-        embedder = copy.copy(fold.embedder)
-        embedder.reg_weight = reg_weight
-        net.set_objective(embedder._objective())
-        try:
-            embedder._train(net, fold.rows, fold.valid_rows, max_iter, n_rows=len(fold.rows))
-        except Exception:
-            if self.error_score == "raise":
-                raise
-            self.errors[i] = format_exc()
-            return None
-        return self._finish(net, reg_weight, fold)
-
-    def _finished(self, nets: list[Any]) -> list[GaussianEmbedder | None]:
-        """Return embedders with the nets of the stack; None for other candidates."""
-        fitted: list[GaussianEmbedder | None] = [None] * len(self.pairs)
-        for i, net in zip(self.stacked, nets, strict=True):
-            if net is not None:
-                reg_weight, split = self.pairs[i]
-                fitted[i] = self._finish(net, reg_weight, self.folds[split])
-        return fitted
-
-    def _finish(self, net: Any, reg_weight: float, fold: _Fold) -> GaussianEmbedder:
-        embedder = copy.copy(fold.embedder)
-        embedder.reg_weight = reg_weight
-        net.set_objective(embedder._objective())
-        x, _, weight = fold.data
-        x = embedder._start.standardize(x)
-        embedder._finish(net, x, weight, fold.valid_rows or fold.rows, held_out=fold.valid)
-        return embedder
-
-
-def _the_one(scores: Any, name: Any) -> float:
-    """Return the score that counts; a failed candidate has one without a name."""
-    return scores[name] if isinstance(scores, dict) else scores
-
-
-def _name_error_scores(out: list[dict[str, Any]], error_score: float | str) -> None:
-    """Give failed candidates as many scores as the others have."""
-    named = next((each["test_scores"] for each in out if isinstance(each["test_scores"], dict)), {})
-    for each in out:
-        if named and not isinstance(each["test_scores"], dict):
-            each["test_scores"] = dict.fromkeys(named, error_score)
+    def best_index(self, metric: Any, results: dict[str, Any]) -> int:
+        """Return which candidate `refit` chooses."""
+        return self._search._select_best_index(self._search.refit, metric, results)

@@ -1,0 +1,240 @@
+"""What GaussianEmbedderCV trains: each reg_weight on each fold, as one stack where it can."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+from traceback import format_exc
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.utils import _safe_indexing
+
+from ._embedder import GaussianEmbedder
+from ._params import is_ours
+from ._warn import warn
+from .training import Stack
+
+#: Rows of a fold, at most, on which weights are compared while they train.
+RUNG_ROWS = 100
+
+
+@dataclass
+class Fold:
+    """An embedder on the training rows of a fold, ready to be trained with any reg_weight."""
+
+    embedder: GaussianEmbedder
+    data: tuple[Any, Any, Any]
+    net: Any
+    rows: Any = None  # to train on
+    valid_rows: Any = None  # to watch, or None
+    valid: Any = None  # indices of those
+
+    def prepare(self, n_valid: int) -> None:
+        """Split off rows to watch."""
+        parts = self.embedder._prepare(self.net, *self.data, n_valid)
+        self.rows, self.valid_rows, self.valid = parts
+
+    @property
+    def n_valid(self) -> int:
+        """How many rows an embedder alone would watch."""
+        return self.embedder._n_valid(len(self.data[0]))
+
+
+class Candidates:
+    """Each reg_weight on each fold.
+
+    Parameters
+    ----------
+    embedder : GaussianEmbedder
+        Its ``n_components`` are a number.
+    data : tuple
+        All rows, their labels or None and weights or None.
+    trains : list of ndarray
+        Indices of each fold's training rows.
+    reg_weights : list of float
+    classes : ndarray or None
+        All classes, for a classification.
+    error_score : "raise" or float
+        Score of those that cannot be fitted.
+
+    Attributes
+    ----------
+    pairs : list of (float, int)
+        Weight and fold of each candidate: fold by fold of each weight.
+    scores : list
+        Of each candidate that a judge found hopeless; None of the others.
+    errors : list
+        Why each candidate could not be fitted; None of the others.
+    racing : list of float
+        The weights that no judge found hopeless.
+    """
+
+    def __init__(
+        self,
+        embedder: GaussianEmbedder,
+        data: tuple[Any, Any, Any],
+        trains: list[Any],
+        reg_weights: list[float],
+        classes: Any,
+        error_score: float | Literal["raise"],
+    ) -> None:
+        self.pairs = list(product(reg_weights, range(len(trains))))
+        self.scores: list[Any] = [None] * len(self.pairs)
+        self.errors: list[str | None] = [None] * len(self.pairs)
+        self.racing = list(dict.fromkeys(reg_weights))
+        self.error_score = error_score
+
+        def make(split: int) -> Fold:
+            fold = copy.copy(embedder)
+            train = trains[split]
+            parts = (None if part is None else _safe_indexing(part, train) for part in data)
+            X, y, weight = fold._check_rows(*parts, reset=True)
+            return Fold(fold, (X, y, weight), fold._initialize(X, y, weight, classes))
+
+        every = [self._try(make, split, split=split) for split in range(len(trains))]
+        #: Folds that can be fitted, by their number.
+        self.folds: dict[int, Fold] = {i: fold for i, fold in enumerate(every) if fold is not None}
+        n_valid = {split: fold.n_valid for split, fold in self.folds.items()}
+        if n_valid and max(n_valid.values()) - min(n_valid.values()) <= 1:
+            # A stack is faster with equally many.
+            n_valid = dict.fromkeys(n_valid, min(n_valid.values()))
+        for split, n in n_valid.items():
+            self._try(self.folds[split].prepare, n, split=split)
+            if self.folds[split].rows is None:
+                del self.folds[split]
+
+    def _try(self, function: Callable, *args: Any, split: int) -> Any:
+        """Call a function; note an error, and return None, for all candidates on a fold."""
+        try:
+            return function(*args)
+        except Exception:
+            if self.error_score == "raise":
+                raise
+            for i, pair in enumerate(self.pairs):
+                if pair[1] == split:
+                    self.errors[i] = format_exc()
+            return None
+
+    def fit(self, max_iter: int, callbacks: list[Any]) -> list[GaussianEmbedder | None]:
+        """Return each candidate fitted; None where that failed."""
+        if not self.folds:
+            return [None] * len(self.pairs)
+        if (reason := self._why_not_stacked()) is not None:
+            warn(
+                f"{reason} cannot be stacked: candidates are trained one at a time",
+            )
+            return [self._fit_alone(i, max_iter) for i in range(len(self.pairs))]
+        folds = list(self.folds.values())
+        position = {split: i for i, split in enumerate(self.folds)}
+        #: The candidates in the stack.
+        self.stacked = [i for i, (_, split) in enumerate(self.pairs) if split in self.folds]
+        pairs = [self.pairs[i] for i in self.stacked]
+        rows, watched = [fold.rows for fold in folds], None
+        if any(fold.valid_rows is not None for fold in folds):
+            # A fold with too few rows to set some aside watches those that it trains on.
+            watched = [fold.valid_rows or fold.net.resample(fold.rows) for fold in folds]
+        stack = Stack(
+            [fold.net for fold in folds],
+            torch.tensor([position[split] for _, split in pairs]),
+            torch.tensor([reg_weight for reg_weight, _ in pairs], dtype=torch.float32),
+            callbacks,
+        ).initialize()
+        fitted = self._finished(stack.train_apart(rows, watched, max_iter))
+        for i in self.stacked:
+            if fitted[i] is None:
+                error = "ValueError: the training loss became infinite or not a number"
+                if self.error_score == "raise":
+                    raise ValueError(f"{error[12:]} with reg_weight={self.pairs[i][0]}")
+                self.errors[i] = error
+        return fitted
+
+    def judge(self, score: Callable, refit: bool | str) -> Callable[[list[Any]], list[int]]:
+        """Return a judge that lets the better third of the weights go on.
+
+        Parameters
+        ----------
+        score : callable
+            ``score(candidate, fold, max_rows)`` returns a candidate's scores: a number, or numbers
+            by name.
+        refit : bool or str
+            Name of the one that counts, where they have names.
+        """
+        racing = self.racing
+
+        def hopeless(nets: list[Any]) -> list[int]:
+            runners = [i for i in self.stacked if self.pairs[i][0] in racing]
+            # What does not race is not worth finishing.
+            nets = [
+                net if i in runners else None for i, net in zip(self.stacked, nets, strict=True)
+            ]
+            fitted = self._finished(nets)
+            scores = {i: score(fitted[i], self.pairs[i][1], RUNG_ROWS) for i in runners}
+            means = []
+            for weight in racing:
+                mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
+                means.append(np.mean([the_one(each, refit) for each in mine]))
+            if np.isnan(means).all():
+                return []
+            order = np.argsort(-np.nan_to_num(means, nan=-np.inf))
+            racing[:] = [racing[i] for i in order[: math.ceil(len(racing) / 3)]]
+            dropped = [i for i in runners if self.pairs[i][0] not in racing]
+            for i in dropped:
+                self.scores[i] = scores[i]
+            return [self.stacked.index(i) for i in dropped]
+
+        return hopeless
+
+    def _why_not_stacked(self) -> str | None:
+        embedder = next(iter(self.folds.values())).embedder
+        for name in ("encoder", "decoder", "net_params"):
+            if getattr(embedder, name) not in (None, {}):
+                return f"{name}={getattr(embedder, name)!r}"
+        if not is_ours(embedder.task_):
+            return f"task={embedder.task!r}"
+        return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
+
+    def _fit_alone(self, i: int, max_iter: int) -> GaussianEmbedder | None:
+        reg_weight, split = self.pairs[i]
+        if split not in self.folds:
+            return None
+        fold = self.folds[split]
+        net = copy.deepcopy(fold.net)
+        embedder = copy.copy(fold.embedder)
+        embedder.reg_weight = reg_weight
+        net.set_objective(embedder._objective())
+        try:
+            embedder._train(net, fold.rows, fold.valid_rows, max_iter, n_rows=len(fold.rows))
+        except Exception:
+            if self.error_score == "raise":
+                raise
+            self.errors[i] = format_exc()
+            return None
+        return self._finish(net, reg_weight, fold)
+
+    def _finished(self, nets: list[Any]) -> list[GaussianEmbedder | None]:
+        """Return embedders with the nets of the stack; None for other candidates."""
+        fitted: list[GaussianEmbedder | None] = [None] * len(self.pairs)
+        for i, net in zip(self.stacked, nets, strict=True):
+            if net is not None:
+                reg_weight, split = self.pairs[i]
+                fitted[i] = self._finish(net, reg_weight, self.folds[split])
+        return fitted
+
+    def _finish(self, net: Any, reg_weight: float, fold: Fold) -> GaussianEmbedder:
+        embedder = copy.copy(fold.embedder)
+        embedder.reg_weight = reg_weight
+        net.set_objective(embedder._objective())
+        x, _, weight = fold.data
+        x = embedder._start.standardize(x)
+        embedder._finish(net, x, weight, fold.valid_rows or fold.rows, held_out=fold.valid)
+        return embedder
+
+
+def the_one(scores: Any, name: Any) -> float:
+    """Return the score that counts; a failed candidate has one without a name."""
+    return scores[name] if isinstance(scores, dict) else scores
