@@ -277,7 +277,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
             known = [None if part is None else _safe_indexing(part, test) for part in (X, y)]
             weighted = self.scoring is None and weight is not None
             routed = {"sample_weight": weight[test]} if weighted else {}
-            scores = search.score(candidate, *known, routed)
+            scores = search.score(candidate, known[0], known[1], routed)
             if isinstance(scores, dict):
                 self._check_halving(several=True)
             return scores
@@ -317,10 +317,10 @@ class GaussianEmbedderCV(GaussianEmbedder):
         if self.refit or not several:
             if self.halving:
                 ranks = self.cv_results_[f"rank_test_{refit_metric}"]
-                best = np.where(survived, ranks, len(ranks) + 1).argmin()
+                best = int(np.where(survived, ranks, len(ranks) + 1).argmin())
             else:
-                best = search.best_index(refit_metric, self.cv_results_)
-            self.best_index_, self.reg_weight_ = int(best), float(self.reg_weights_[best])
+                best = int(search.best_index(refit_metric, self.cv_results_))
+            self.best_index_, self.reg_weight_ = best, float(self.reg_weights_[best])
             if not callable(self.refit):
                 self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
         if self.refit:
