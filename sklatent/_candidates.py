@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from sklearn.utils import _safe_indexing
 
+from ._data import Data
 from ._embedder import GaussianEmbedder
 from ._params import is_ours
 from ._warn import warn
@@ -28,7 +29,7 @@ class Fold:
     """An embedder on the training rows of a fold, ready to be trained with any reg_weight."""
 
     embedder: GaussianEmbedder
-    data: tuple[Any, Any, Any]
+    data: Data
     net: Any
     rows: Any = None  # to train on
     valid_rows: Any = None  # to watch, or None
@@ -36,13 +37,13 @@ class Fold:
 
     def prepare(self, n_valid: int) -> None:
         """Split off rows to watch."""
-        parts = self.embedder._prepare(self.net, *self.data, n_valid)
+        parts = self.embedder._prepare(self.net, self.data, n_valid)
         self.rows, self.valid_rows, self.valid = parts
 
     @property
     def n_valid(self) -> int:
         """How many rows an embedder alone would watch."""
-        return self.embedder._n_valid(len(self.data[0]))
+        return self.embedder._n_valid(len(self.data))
 
 
 class Candidates:
@@ -93,8 +94,8 @@ class Candidates:
             fold = copy.copy(embedder)
             train = trains[split]
             parts = (None if part is None else _safe_indexing(part, train) for part in data)
-            X, y, weight = fold._check_rows(*parts, reset=True)
-            return Fold(fold, (X, y, weight), fold._initialize(X, y, weight, classes))
+            checked = fold._check(*parts, reset=True)
+            return Fold(fold, checked, fold._initialize(checked, classes))
 
         every = [self._try(make, split, split=split) for split in range(len(trains))]
         #: Folds that can be fitted, by their number.
@@ -229,8 +230,7 @@ class Candidates:
         embedder = copy.copy(fold.embedder)
         embedder.reg_weight = reg_weight
         net.set_objective(embedder._objective())
-        x, _, weight = fold.data
-        x = embedder._start.standardize(x)
+        x, weight = embedder._start.standardize(fold.data.X), fold.data.sample_weight
         embedder._finish(net, x, weight, fold.valid_rows or fold.rows, held_out=fold.valid)
         return embedder
 

@@ -11,7 +11,6 @@ from typing import Any, ClassVar, NamedTuple, Self, cast
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.sparse import issparse
 from sklearn.base import (
     BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
@@ -20,18 +19,16 @@ from sklearn.base import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import train_test_split
 from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_array,
     check_is_fitted,
-    validate_data,
 )
 
+from ._data import FLOATS, Data, check_X, split
 from ._density import LEAST_EFFECTIVE, gaussian_coordinates, log_likelihood
 from ._params import (
     check_nested,
@@ -63,7 +60,6 @@ from .training import (
     seeded,
 )
 
-FLOATS = (np.float64, np.float32)
 CHUNK = 8192  # rows embedded at a time: bounds the memory of the hidden layers
 RESERVOIR = 4096  # rows of a stream kept for the calibration
 STALE = (  # what a fit sets for some tasks and regularizers only
@@ -92,18 +88,6 @@ class Posterior(NamedTuple):
     mean: NDArray
     std: NDArray
     cov: NDArray | None
-
-
-def _numeric(y: NDArray, task: Any) -> NDArray:
-    """Return y, whose numbers may stand in an array of objects."""
-    if y.dtype.kind == "O":
-        try:
-            return y.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"y must be numeric for task={task!r}: {error}") from error
-    if y.dtype.kind not in "biuf":
-        raise ValueError(f"y must be numeric for task={task!r}, got dtype {y.dtype}")
-    return y
 
 
 def _chunks(rows: NDArray) -> Iterator[NDArray]:
@@ -562,12 +546,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def _fit(self, X, y, sample_weight):
         resume = hasattr(self, "net_")
-        X, y, weight = self._check_rows(X, y, sample_weight, reset=not resume)
-        net = self._resume(len(X)) if resume else self._initialize(X, y, weight)
-        rows, valid_rows, valid = self._prepare(net, X, y, weight)
+        data = self._check(X, y, sample_weight, reset=not resume)
+        net = self._resume(len(data)) if resume else self._initialize(data)
+        rows, valid_rows, valid = self._prepare(net, data)
         stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
         watched = rows if valid_rows is None else valid_rows
-        self._finish(net, self._start.standardize(X), weight, watched, held_out=valid)
+        x = self._start.standardize(data.X)
+        self._finish(net, x, data.sample_weight, watched, held_out=valid)
         waited = bool(net.patience.wait_ > self.n_iter_no_change)
         return stopped or waited or self.max_iter == 0
 
@@ -576,48 +561,27 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         known = getattr(self, "classes_", [])
         if not (first or classes is None or np.array_equal(np.unique(classes), known)):
             raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
-        X, y, weight = self._check_rows(X, y, sample_weight, reset=first)
-        net = self._initialize(X, y, weight, classes) if first else self._resume(len(X))
-        rows = self._rows(net, X, y, weight, slice(None))
+        data = self._check(X, y, sample_weight, reset=first)
+        net = self._initialize(data, classes) if first else self._resume(len(data))
+        rows = self._rows(net, data)
         # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
         self._train(net, rows, None, 1, n_rows=np.inf)
         past = copy.deepcopy(getattr(self, "_reservoir", None))
         if past is None:
             past = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
         # What is kept of the past is read at each call: half the digits, half the time.
-        past.add(self._start.standardize(X).astype(np.float32), weight)
+        past.add(self._start.standardize(data.X).astype(np.float32), data.sample_weight)
         self._reservoir = past
         calibrate = first or len(past.rows) >= 10 * self.n_components_
         self._finish(net, past.rows, past.weight, rows, calibrate=calibrate)
 
-    def _check_rows(self, X, y, sample_weight, *, reset, least=2):
-        """Validate, and drop the rows of weight zero; equal weights become None."""
-        kwargs = {"reset": reset, "ensure_min_samples": least}
+    def _check(self, X, y=None, sample_weight=None, **kwargs):
         task = self._current_task
-        classifies = is_task(task, "classification")
-        if self._needs_y or not (y is None or task is None or is_task(task, "reconstruction")):
-            X, y = self._validate(X, y, multi_output=not classifies, **kwargs)
-            if classifies:
-                check_classification_targets(y)
-            else:
-                y = _numeric(y, task)
-        else:
-            X, y = self._validate(X, **kwargs), None
-        if sample_weight is None:
-            return X, y, None
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        weight = weight / weight.max()
-        kept = weight > 0
-        X, y, weight = X[kept], None if y is None else y[kept], weight[kept]
-        if len(X) < least:
-            raise ValueError(
-                f"sample_weight must be positive for at least {least} samples, got {len(X)}"
-            )
-        return X, y, None if (weight == weight[0]).all() else weight / weight.mean()
+        return Data.check(self, task, self._needs_y, X, y, sample_weight, **kwargs)
 
-    def _initialize(self, X, y, weight, classes=None):
+    def _initialize(self, data, classes=None):
         """Resolve the parameters against the data and build the net."""
-        n, p = X.shape
+        n, p = data.X.shape
         if isinstance(self.n_components, Integral) and self.n_components > min(n, p):
             raise ValueError(
                 f"n_components={self.n_components} must be between 1 and min(n_samples, "
@@ -633,7 +597,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 'satisfy as well as any other. With init="pca" it starts at an informative one.',
             )
         random_state = check_random_state(self.random_state)
-        start = PCAStart.fit(X, weight, self.n_components, random_state)
+        start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
         self._start, self.n_components_ = start, len(start.components)
         self._set_target()
         self.regularizer_ = resolve_regularizer(self.regularizer)
@@ -641,7 +605,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(
                 f"Adversarial(joint=True) needs task='reconstruction', got task={self.task!r}"
             )
-        self._set_task(X, y, weight, classes)
+        self._set_task(data, classes)
         for stale in STALE:
             self.__dict__.pop(stale, None)
         self._shapes = self._describe_shapes()
@@ -652,23 +616,23 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self._target = Target.from_params(self.target_mean, self.target_cov, self.n_components_)
         self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
 
-    def _set_task(self, X, y, weight, classes):
+    def _set_task(self, data, classes):
         self.task_ = task = resolve_task(self.task)
         self.__dict__.pop("classes_", None)
         if task is None:
             return
-        classifies = isinstance(task, Classification)
+        y, classifies = data.y, isinstance(task, Classification)
         if classifies:
             # The labels to come are all that a classification takes from y here.
-            y = y if classes is None else np.asarray(classes)
+            y = data.y if classes is None else np.asarray(classes)
             if len(labels := np.unique(y)) < 2:
                 raise ValueError(
                     "y must have at least 2 classes for task='classification' (or classes name "
                     f"them for partial_fit), got 1 class: {labels.tolist()}"
                 )
-        x = self._start.standardize(X)
+        x = self._start.standardize(data.X)
         u = x @ self._start.encoder_skip.T
-        task.fit(x, y, u, self._start.noise_variance, weight)
+        task.fit(x, y, u, self._start.noise_variance, data.sample_weight)
         if classifies:
             self.classes_ = task.classes_
 
@@ -790,40 +754,27 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         stops_early = n >= 10 if self.early_stopping == "auto" else self.early_stopping
         return max(2, round(self.validation_fraction * n)) if stops_early else 0
 
-    def _prepare(self, net, X, y, weight, n_valid=None):
+    def _prepare(self, net, data, n_valid=None):
         """Return rows to train on, rows set aside or None, and the indices of the latter."""
-        train, valid = self._split(y, len(X), net, n_valid)
-        rows = self._rows(net, X, y, weight, train)
-        if valid is None:
-            return rows, None, None
-        return rows, net.resample(self._rows(net, X, y, weight, valid)), valid
-
-    def _split(self, y, n, net, n_valid=None):
-        """Return the indices of the rows to train on, and of those set aside or None."""
-        every = np.arange(n)
+        n = len(data)
         n_valid = self._n_valid(n) if n_valid is None else n_valid
         if n_valid == 0:
-            return every, None
+            return self._rows(net, data), None, None
         if n - n_valid < 2:
             raise ValueError(
                 f"early_stopping with validation_fraction={self.validation_fraction} leaves "
                 f"{n - n_valid} of n_samples={n} to train on: at least 2 are needed"
             )
-        stratify = None
-        if isinstance(self.task_, Classification):
-            codes = self.task_.encode(y)
-            counts = np.bincount(codes)
-            if counts[counts > 0].min() > 1 and min(n_valid, n - n_valid) >= (counts > 0).sum():
-                stratify = codes
-        train, valid = train_test_split(
-            every, test_size=n_valid, random_state=net.draw_seed(), stratify=stratify
-        )
-        return np.sort(train), np.sort(valid)
+        task = self.task_
+        codes = task.encode(data.y) if isinstance(task, Classification) else None
+        train, valid = split(n, n_valid, codes, net.draw_seed())
+        rows, valid_rows = (self._rows(net, data.take(index)) for index in (train, valid))
+        return rows, net.resample(valid_rows), valid
 
-    def _rows(self, net, X, y, weight, index):
-        x = self._start.standardize(X[index])
-        y = None if y is None or self.task_ is None else self.task_.encode(y[index])
-        return net.rows(x, y, None if weight is None else weight[index])
+    def _rows(self, net, data):
+        x = self._start.standardize(data.X)
+        y = None if data.y is None or self.task_ is None else self.task_.encode(data.y)
+        return net.rows(x, y, data.sample_weight)
 
     def _train(self, net, rows, valid, epochs, **kwargs):
         try:
@@ -836,7 +787,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             ) from error
 
     def _finish(self, net, x, weight, watched, held_out=None, calibrate=True):
-        """Fit what follows training on standardised rows, and set the fitted attributes.
+        """Fit what follows training on standardized samples, and set the fitted attributes.
 
         `watched` are the samples on which the critic is evaluated.
         """
@@ -1099,37 +1050,23 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return float(np.average(value, weights=weight))
         if self._predicts:
             metric = accuracy_score if is_task(self.task_, "classification") else r2_score
-            _, y, _ = self._check_rows(X, y, None, reset=False, least=1)
+            y = self._check(X, y, reset=False, least=1).y
             return metric(y, self.predict(X), sample_weight=sample_weight)
         least = 2 if self.task_ is None else 1  # one sample has a loss, but no distribution
-        X, y, weight = self._check_rows(X, y, sample_weight, reset=False, least=least)
+        data = self._check(X, y, sample_weight, reset=False, least=least)
         net = self.net_
         with default_modes(), self._isolated(lambda: net.seed, net.device):
-            rows = self._rows(net, X, y, weight, slice(None))
+            rows = self._rows(net, data)
             if self.task_ is None:
                 return -float(net.losses_on(net.resample(rows))[0])
-            u = self._encode(X)[0]
+            u = self._encode(data.X)[0]
             output = None if net.uncompiled.decoder is None else self._decode(u)
             losses = net.task_losses(rows, self._calibrate(u), output)
-        return -float(np.average(losses, weights=weight))
+        return -float(np.average(losses, weights=data.sample_weight))
 
     def _check_X(self, X):
         check_is_fitted(self)
-        return self._validate(X, reset=False)
-
-    def _validate(self, X, *y, **kwargs):
-        if issparse(X):
-            raise TypeError(
-                "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
-                "convert to a dense numpy array, sparse_output=False in encoders such as "
-                "OneHotEncoder, or sparse_threshold=0 in ColumnTransformer."
-            )
-        try:
-            return validate_data(self, X, *y, dtype=FLOATS, **kwargs)
-        except ValueError as error:
-            if str(error) != "Input contains NaN":  # of y, where it holds objects
-                raise
-            raise ValueError("Input y contains NaN.") from error
+        return check_X(self, X, reset=False)
 
     def _encode(self, X):
         """Return mean and log-variance (or None) of each row in standard coordinates."""

@@ -243,10 +243,10 @@ class GaussianEmbedderCV(GaussianEmbedder):
             )
         params = {name: getattr(self, name) for name in SHARED}
         embedder = GaussianEmbedder(**params)
-        data = self._check_rows(X, y, sample_weight, reset=True)
+        data = self._check(X, y, sample_weight, reset=True)
         if not isinstance(self.n_components, Integral):
             random_state = check_random_state(self.random_state)
-            start = PCAStart.fit(data[0], data[2], self.n_components, random_state)
+            start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
             embedder.n_components = params["n_components"] = len(start.components)
 
         X, y, groups = indexable(X, y, groups)
@@ -288,7 +288,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
             (X, y, weight),
             [train for train, _ in splits],
             self.reg_weights_.tolist(),
-            np.unique(data[1]) if is_classifier(embedder) else None,
+            np.unique(data.y) if is_classifier(embedder) else None,
             self.error_score,
         )
         callbacks = []

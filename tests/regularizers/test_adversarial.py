@@ -427,8 +427,8 @@ def test_the_critics_curve_is_the_mean_over_its_steps():
 def test_the_gap_is_of_the_samples_set_aside(early_stopping):
     fitted = embedder(early_stopping=early_stopping).fit(WINE)
     twin = embedder(early_stopping=early_stopping)
-    rows = twin._check_rows(WINE, None, None, reset=True)
-    *_, valid = twin._prepare(twin._initialize(*rows), *rows)
+    data = twin._check(WINE, reset=True)
+    *_, valid = twin._prepare(twin._initialize(data), data)
     assert (valid is None) == (not early_stopping)
     u = torch.from_numpy(fitted._encode(WINE.astype(np.float32))[0])
     u = u if valid is None else u[valid]

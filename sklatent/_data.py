@@ -1,0 +1,151 @@
+"""What is fitted to: samples, their targets and their weights, checked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator
+from sklearn.model_selection import train_test_split
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, validate_data
+
+from ._params import is_task
+
+FLOATS = (np.float64, np.float32)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples of positive weight.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n, p)
+        In float32 or float64.
+    y : ndarray of shape (n, ...) or None
+        Labels, or numbers.
+    sample_weight : ndarray of shape (n,) or None
+        Their mean is one; None if all are equal.
+    """
+
+    X: NDArray
+    y: NDArray | None = None
+    sample_weight: NDArray | None = None
+
+    @classmethod
+    def check(
+        cls,
+        estimator: BaseEstimator,
+        task: Any,
+        needs_y: bool,
+        X: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        *,
+        reset: bool,
+        least: int = 2,
+    ) -> Self:
+        """Validate what a method was given, and drop the samples of weight zero.
+
+        Parameters
+        ----------
+        estimator : BaseEstimator
+            Is given `n_features_in_` and `feature_names_in_`, or has to agree with them.
+        task : Task, str, callable or None
+        needs_y : bool
+            Whether a missing y is an error.
+        X, y, sample_weight : array-like
+        reset : bool
+            Whether the estimator is fitted anew.
+        least : int, default=2
+            Smallest number of samples.
+
+        Raises
+        ------
+        ValueError
+            For invalid data, or fewer than `least` samples of positive weight.
+        """
+        kwargs = {"reset": reset, "ensure_min_samples": least}
+        classifies = is_task(task, "classification")
+        if needs_y or not (y is None or task is None or is_task(task, "reconstruction")):
+            X, y = check_X(estimator, X, y, multi_output=not classifies, **kwargs)
+            if classifies:
+                check_classification_targets(y)
+            else:
+                y = _numeric(y, task)
+        else:
+            X, y = check_X(estimator, X, **kwargs), None
+        if sample_weight is None:
+            return cls(X, y)
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        kept = weight > 0
+        data, weight = cls(X, y).take(kept), (weight / weight.max())[kept]
+        if len(data) < least:
+            raise ValueError(
+                f"sample_weight must be positive for at least {least} samples, got {len(data)}"
+            )
+        equal = bool((weight == weight[0]).all())
+        return cls(data.X, data.y, None if equal else weight / weight.mean())
+
+    def __len__(self) -> int:
+        return len(self.X)
+
+    def take(self, index: Any) -> Self:
+        """Return some of the samples."""
+        y, weight = (None if part is None else part[index] for part in (self.y, self.sample_weight))
+        return type(self)(self.X[index], y, weight)
+
+
+def check_X(estimator: BaseEstimator, X: Any, *y: Any, **kwargs: Any) -> Any:
+    """Validate X, and y if given, as `sklearn.utils.validation.validate_data` does."""
+    if issparse(X):
+        raise TypeError(
+            "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
+            "convert to a dense numpy array, sparse_output=False in encoders such as "
+            "OneHotEncoder, or sparse_threshold=0 in ColumnTransformer."
+        )
+    try:
+        return validate_data(estimator, X, *y, dtype=FLOATS, **kwargs)
+    except ValueError as error:
+        if str(error) != "Input contains NaN":  # of y, where it holds objects
+            raise
+        raise ValueError("Input y contains NaN.") from error
+
+
+def _numeric(y: NDArray, task: Any) -> NDArray:
+    """Return y, whose numbers may stand in an array of objects."""
+    if y.dtype.kind == "O":
+        try:
+            return y.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"y must be numeric for task={task!r}: {error}") from error
+    if y.dtype.kind not in "biuf":
+        raise ValueError(f"y must be numeric for task={task!r}, got dtype {y.dtype}")
+    return y
+
+
+def split(n: int, n_valid: int, codes: NDArray | None, seed: int) -> tuple[NDArray, NDArray]:
+    """Return the indices of the samples to train on, and of those to set aside, in order.
+
+    Parameters
+    ----------
+    n, n_valid : int
+        Number of samples, and of those to set aside.
+    codes : ndarray of shape (n,) or None
+        Classes from 0 on, whose shares the split keeps if both parts can hold each class.
+    seed : int
+    """
+    stratify = None
+    if codes is not None:
+        counts = np.bincount(codes)
+        counts = counts[counts > 0]
+        if counts.min() > 1 and min(n_valid, n - n_valid) >= len(counts):
+            stratify = codes
+    train, valid = train_test_split(
+        np.arange(n), test_size=n_valid, random_state=seed, stratify=stratify
+    )
+    return np.sort(train), np.sort(valid)
