@@ -3,10 +3,11 @@
 from __future__ import annotations  # help() shows "ArrayLike", not the types that it stands for
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, ClassVar, NamedTuple, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -29,7 +30,9 @@ from sklearn.utils.validation import (
 )
 
 from ._data import FLOATS, Data, check_X, split
-from ._density import LEAST_EFFECTIVE, gaussian_coordinates, log_likelihood
+from ._density import LEAST_EFFECTIVE
+from ._isolation import default_modes, seeded
+from ._model import Model, Posterior
 from ._params import (
     check_nested,
     is_ours,
@@ -48,7 +51,7 @@ from ._warn import warn
 from .calibration import AffineCalibration, Gaussianization
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Adversarial, Regularizer
-from .tasks import NOISE_FLOOR, TASKS, Classification, Regression, Task
+from .tasks import TASKS, Classification, Regression, Task
 from .training import (
     Architecture,
     EmbedderNet,
@@ -56,11 +59,8 @@ from .training import (
     Objective,
     Patience,
     build_critic,
-    default_modes,
-    seeded,
 )
 
-CHUNK = 8192  # rows embedded at a time: bounds the memory of the hidden layers
 RESERVOIR = 4096  # rows of a stream kept for the calibration
 STALE = (  # what a fit sets for some tasks and regularizers only
     "_reservoir",
@@ -70,28 +70,6 @@ STALE = (  # what a fit sets for some tasks and regularizers only
     "critic_loss_curve_",
     "critic_gap_",
 )
-
-
-class Posterior(NamedTuple):
-    """Distribution of the embedding of each row, given the row.
-
-    Attributes
-    ----------
-    mean : ndarray of shape (n_samples, n_components)
-    std : ndarray of shape (n_samples, n_components)
-        Standard deviation of each component.
-    cov : ndarray of shape (n_samples, n_components, n_components) or None
-        Covariance; None where the components are uncorrelated given the row, so that `std`
-        says it all.
-    """
-
-    mean: NDArray
-    std: NDArray
-    cov: NDArray | None
-
-
-def _chunks(rows: NDArray) -> Iterator[NDArray]:
-    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
 
 
 def _for_task(*kinds: str) -> Callable[[GaussianEmbedder], bool]:
@@ -446,6 +424,17 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         task = self._current_task
         return is_task(task, "classification") or is_task(task, "regression")
 
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        if "_model" in state:  # its networks are the net's, and are stored once
+            state = state | {"_model": replace(state["_model"], autoencoder=None)}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "_model" in state:
+            self._model.autoencoder = self.net_.uncompiled
+
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")
 
@@ -791,8 +780,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
         `watched` are the samples on which the critic is evaluated.
         """
+        before: Model | None = getattr(self, "_model", None)
         self.net_ = net
-        mean = np.concatenate([net.encode(rows)[0] for rows in _chunks(x)])
+        self._model = model = Model(self._start, self._target, net.uncompiled)
+        mean = model.encode_standardized(x)
         if is_stochastic(self.regularizer_):
             center = np.average(mean, axis=0, weights=weight)
             variances = np.average((mean - center) ** 2, axis=0, weights=weight)
@@ -802,15 +793,16 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                     "posterior collapse: no component of the embedding varies with X. Lower "
                     f"reg_weight={self.reg_weight}.",
                 )
-        if calibrate:
-            self._calibration: AffineCalibration | Gaussianization | None = None
+        if before is not None and not calibrate:
+            model.calibration, model.noise_variance = before.calibration, before.noise_variance
+        else:
             if self.calibration == "affine":
-                self._calibration = AffineCalibration().fit(mean, weight)
+                model.calibration = AffineCalibration().fit(mean, weight)
             elif self.calibration == "gaussianize":
-                self._calibration = Gaussianization(net.draw_seed()).fit(mean, weight)
+                model.calibration = Gaussianization(net.draw_seed()).fit(mean, weight)
             if is_task(self._current_task, "reconstruction"):
                 index = slice(None) if held_out is None else held_out
-                self.noise_variance_ = self._residual_variance(
+                self.noise_variance_ = model.noise_variance = model.residual_variance(
                     x[index], mean[index], None if weight is None else weight[index]
                 )
         self.n_iter_ = len(net.history)
@@ -827,11 +819,6 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.validation_scores_ = scores + missing if scores else None
         self.best_loss_ = min(self.loss_curve_, default=None) if held_out is None else None
 
-    def _residual_variance(self, x, u, weight):
-        squares = np.square(x - self._decode(u)).sum(axis=1, dtype=np.float64)
-        share = np.average(squares, weights=weight) / max(1, x.shape[1] - self.n_components_)
-        return float(max(share, NOISE_FLOOR) * self._start.scale**2)
-
     # Use of the fitted embedding
 
     def transform(self, X: ArrayLike) -> NDArray:
@@ -846,7 +833,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples, n_components)
             In the type of X, float32 or float64. For a stochastic encoder, the means.
         """
-        return self._to_user(self._encode(self._check_X(X))[0])
+        u, _ = self._encode(X)
+        return self._model.to_user(u)
 
     @available_if(_stochastic)
     def posterior(self, X: ArrayLike) -> Posterior:
@@ -868,21 +856,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ValueError
             After ``calibration="gaussianize"``: what it makes of a Gaussian is not one.
         """
-        mean, log_var = self._encode(self._check_X(X))
-        if isinstance(self._calibration, Gaussianization):
+        rows = self._check_X(X)
+        if isinstance(self._model.calibration, Gaussianization):
             raise ValueError(
                 "posterior needs calibration='affine' or None: calibration='gaussianize' bends "
                 "the embedding, and its distribution given a row is then not Gaussian"
             )
-        scale = self._target.factor
-        if self._calibration is not None:
-            scale = scale @ self._calibration.inverse_root_
-        var = np.exp(log_var)
-        std = np.sqrt(var @ np.square(scale).T).astype(mean.dtype)
-        if np.array_equal(scale, np.diag(scale.diagonal())):
-            return Posterior(self._to_user(mean), std, None)
-        cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
-        return Posterior(self._to_user(mean), std, cov)
+        return self._model.posterior(rows)
 
     @available_if(_for_task("reconstruction"))
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
@@ -904,10 +884,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"Z has {z.shape[1]} components, but {type(self).__name__} is expecting "
                 f"{self.n_components_} components as input"
             )
-        u = self._target.to_standard(z)
-        if self._calibration is not None:
-            u = self._calibration.inverse_transform(u)
-        return self._start.unstandardize(self._decode(u))
+        return self._model.reconstruct(z)
 
     @available_if(_for_task("reconstruction"))
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
@@ -929,10 +906,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
         shape = (n_samples, self.n_components_)
-        u = check_random_state(random_state).standard_normal(shape)
-        if self._calibration is not None and not is_stochastic(self.regularizer_):
-            u = self._calibration.inverse_transform(u)
-        return self._start.unstandardize(self._decode(u))
+        return self._model.generate(check_random_state(random_state).standard_normal(shape))
 
     @available_if(_for_task("reconstruction"))
     def score_samples(
@@ -965,7 +939,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         UserWarning
             If the effective sample size is below 5 for more than a tenth of the rows.
         """
-        log_likelihood, effective = self._log_likelihood(self._check_X(X))
+        rows = self._check_X(X)
+        log_likelihood, effective = self._model.log_likelihood(rows)
         low = np.mean(effective < LEAST_EFFECTIVE)
         if low > 0.1:
             warn(
@@ -975,21 +950,6 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 "reg_weight or fewer components make the decoder smoother.",
             )
         return (log_likelihood, effective) if return_effective_sample_size else log_likelihood
-
-    def _log_likelihood(self, X):
-        X = X.astype(np.float64, copy=False)
-        module = self.net_.exact
-        calibration = None if is_stochastic(self.regularizer_) else self._calibration
-        encode, decode, log_prior = gaussian_coordinates(module.decoder, calibration)
-        device = next(module.parameters()).device
-        x, start = (
-            torch.from_numpy(rows).to(device)
-            for rows in (self._start.standardize(X), encode(self._encode(X)[0]))
-        )
-        variance = self.noise_variance_ / self._start.scale**2
-        value, effective = log_likelihood(x, start, decode, variance, log_prior)
-        units = X.shape[1] * np.log(self._start.scale)
-        return value.cpu().numpy() - units, effective.cpu().numpy()
 
     @available_if(_for_task("classification", "regression"))
     def predict(self, X: ArrayLike) -> NDArray:
@@ -1003,7 +963,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        output = self._decode(self._encode(self._check_X(X))[0])
+        output = self._output(X)
         return cast(Classification | Regression, self.task_).predict(output)
 
     @available_if(_for_task("classification"))
@@ -1019,8 +979,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        output = self._decode(self._encode(self._check_X(X))[0])
-        return cast(Classification, self.task_).predict_proba(output)
+        return cast(Classification, self.task_).predict_proba(self._output(X))
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -1059,28 +1018,20 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             rows = self._rows(net, data)
             if self.task_ is None:
                 return -float(net.losses_on(net.resample(rows))[0])
-            u = self._encode(data.X)[0]
-            output = None if net.uncompiled.decoder is None else self._decode(u)
-            losses = net.task_losses(rows, self._calibrate(u), output)
+            model = self._model
+            u = model.encode(data.X)[0]
+            output = None if net.uncompiled.decoder is None else model.decode(u)
+            losses = net.task_losses(rows, model.calibrate(u), output)
         return -float(np.average(losses, weights=data.sample_weight))
+
+    def _output(self, X):
+        u, _ = self._encode(X)
+        return self._model.decode(u)
+
+    def _encode(self, X):
+        rows = self._check_X(X)
+        return self._model.encode(rows)
 
     def _check_X(self, X):
         check_is_fitted(self)
         return check_X(self, X, reset=False)
-
-    def _encode(self, X):
-        """Return mean and log-variance (or None) of each row in standard coordinates."""
-        means, log_vars = zip(
-            *(self.net_.encode(self._start.standardize(rows)) for rows in _chunks(X)), strict=True
-        )
-        log_var = None if log_vars[0] is None else np.concatenate(log_vars)
-        return np.concatenate(means), log_var
-
-    def _decode(self, u):
-        return np.concatenate([self.net_.decode(rows) for rows in _chunks(u)])
-
-    def _calibrate(self, u):
-        return u if self._calibration is None else self._calibration.transform(u)
-
-    def _to_user(self, u):
-        return self._target.to_user(self._calibrate(u))

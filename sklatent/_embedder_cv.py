@@ -21,8 +21,9 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from ._candidates import Candidates
 from ._embedder import GaussianEmbedder
+from ._isolation import default_modes
 from ._start import PCAStart
-from .training import Drop, default_modes
+from .training import Drop
 
 SHARED = [
     name

@@ -48,7 +48,7 @@ def curved(n, p, seed=0):
 def decoded(embedder, u):
     """Decode u ~ N(0, I) as `sample` does."""
     if embedder.regularizer == "kl":
-        return embedder._start.unstandardize(embedder.net_.decode(u))
+        return embedder._start.unstandardize(embedder._model.decode(u))
     return embedder.inverse_transform(embedder._target.to_user(u))
 
 
@@ -120,7 +120,7 @@ def test_quadrature_agrees(k, regularizer, calibration):
     embedder = GaussianEmbedder(k, regularizer=regularizer, calibration=calibration, **BENT)
     embedder.fit(X)
     if calibration == "gaussianize":
-        assert embedder._calibration.n_rounds_ >= 1
+        assert embedder._model.calibration.n_rounds_ >= 1
     X = X[::6]
     value = embedder.score_samples(X)
     expected = by_quadrature(embedder, X, 4001 if k == 1 else 241)
@@ -206,7 +206,9 @@ def test_nothing_of_the_estimator_changes(bent):
     assert pickle.dumps(embedder.net_.module_.state_dict()) == before
     assert not embedder.net_.module_.training
     np.testing.assert_array_equal(embedder.transform(X), Z)
-    assert all(p.grad is None or not p.grad.any() for p in embedder.net_.exact.parameters())
+    assert all(
+        p.grad is None or not p.grad.any() for p in embedder._model._module(np.float64).parameters()
+    )
 
 
 def test_float32_rows_are_scored_in_float64(bent):

@@ -23,8 +23,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV
+from sklatent._isolation import seeded
 from sklatent.regularizers import Adversarial, MomentMatching, Regularizer
-from sklatent.training import seeded
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 

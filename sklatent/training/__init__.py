@@ -3,7 +3,6 @@
 from .batches import Rows
 from .build import Architecture, build_critic
 from .callbacks import NonFiniteLossError, Patience
-from .isolation import default_modes, seeded
 from .net import EmbedderNet
 from .objective import Objective
 from .stack import Drop, Stack
@@ -18,6 +17,4 @@ __all__ = [
     "Rows",
     "Stack",
     "build_critic",
-    "default_modes",
-    "seeded",
 ]

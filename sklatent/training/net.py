@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
@@ -19,7 +18,6 @@ from ..regularizers import Adversarial
 from .batches import Batches, Rows, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
 from .critic import Critic
-from .isolation import default_modes
 from .objective import Objective
 
 
@@ -281,7 +279,6 @@ class EmbedderNet(NeuralNet):
             if self.critic_ is not None:
                 self.critic_.average = None
             self._set_training(False)
-            self.__dict__.pop("double_", None)
         return stopped
 
     def losses_on(self, rows: Rows) -> Tensor:
@@ -355,48 +352,12 @@ class EmbedderNet(NeuralNet):
         del self.history[n_epochs:]
         del self.patience.scores_[n_scores:]
 
-    # Use of the trained modules
+    # Copies
 
     @property
     def uncompiled(self) -> Autoencoder:
         """The modules, also where ``module_`` is their compiled form."""
         return cast(Autoencoder, getattr(self.module_, "_orig_mod", self.module_))
-
-    def encode(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
-        """Return mean and log-variance of standardised rows, computed in their type."""
-        module = self._module_for(x.dtype)
-        with default_modes(), torch.inference_mode():
-            mean, log_var, _ = module.encoder(_tensor(x, module))
-        return mean.cpu().numpy(), None if log_var is None else log_var.cpu().numpy()
-
-    def decode(self, u: NDArray) -> NDArray:
-        """Return the decoder's output for rows in standard coordinates, computed in their type."""
-        module = self._module_for(u.dtype)
-        assert module.decoder is not None
-        with default_modes(), torch.inference_mode():
-            return module.decoder(_tensor(u, module)).cpu().numpy()
-
-    @property
-    def exact(self) -> Autoencoder:
-        """The modules in float64 and evaluation mode, a copy."""
-        return self._module_for(np.float64)
-
-    def _module_for(self, dtype: Any) -> Autoencoder:
-        if dtype == np.float32:
-            return self.uncompiled
-        if "double_" not in self.__dict__:
-            module = copy.deepcopy(self.uncompiled)
-            if torch.device(self.device).type == "mps":  # which has no float64
-                module = module.cpu()
-            self.double_ = [module.double().eval()]
-        return self.double_[0]
-
-    # Copies
-
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        state.pop("double_", None)
-        return state
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "EmbedderNet":
         # skorch's way round, through pickle, refuses modules and tasks defined in a script.
@@ -404,7 +365,3 @@ class EmbedderNet(NeuralNet):
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return new
-
-
-def _tensor(array: NDArray, module: nn.Module) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(next(module.parameters()).device)

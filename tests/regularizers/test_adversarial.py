@@ -430,7 +430,7 @@ def test_the_gap_is_of_the_samples_set_aside(early_stopping):
     data = twin._check(WINE, reset=True)
     *_, valid = twin._prepare(twin._initialize(data), data)
     assert (valid is None) == (not early_stopping)
-    u = torch.from_numpy(fitted._encode(WINE.astype(np.float32))[0])
+    u = torch.from_numpy(fitted._model.encode(WINE.astype(np.float32))[0])
     u = u if valid is None else u[valid]
     v = torch.randn(u.shape, generator=seeded(fitted.net_.seed))
     with torch.no_grad():

@@ -1,0 +1,183 @@
+"""What a fit leaves behind: maps between samples, their embedding and the task's output."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from ._density import gaussian_coordinates, log_likelihood
+from ._isolation import default_modes
+from ._start import PCAStart
+from ._target import Target
+from .calibration import AffineCalibration, Gaussianization
+from .networks import Autoencoder
+from .tasks import NOISE_FLOOR
+
+CHUNK = 8192  # samples embedded at a time: bounds the memory of the hidden layers
+
+
+class Posterior(NamedTuple):
+    """Distribution of the embedding of each sample, given the sample.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_samples, n_components)
+    std : ndarray of shape (n_samples, n_components)
+        Standard deviation of each component.
+    cov : ndarray of shape (n_samples, n_components, n_components) or None
+        Covariance; None if the components are uncorrelated given the sample. Then `std`
+        determines the distribution.
+    """
+
+    mean: NDArray
+    std: NDArray
+    cov: NDArray | None
+
+
+@dataclass
+class Model:
+    """Networks with the units, the target and the calibration around them.
+
+    Every method computes in the type of its input, float32 or float64.
+
+    Attributes
+    ----------
+    start : PCAStart
+        Units of X: the networks are given standardized samples x~ = (x - mean) / scale.
+    target : Target
+    autoencoder : Autoencoder
+        In float32 and evaluation mode.
+    calibration : AffineCalibration, Gaussianization or None
+    noise_variance : float or None
+        Residual variance per feature, in the units of X.
+    """
+
+    start: PCAStart
+    target: Target
+    autoencoder: Autoencoder
+    calibration: AffineCalibration | Gaussianization | None = None
+    noise_variance: float | None = None
+    _float64: Autoencoder | None = field(default=None, init=False, repr=False)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether the encoder returns a distribution."""
+        return self.autoencoder.encoder.log_var is not None
+
+    # Standard coordinates
+
+    def encode(self, X: NDArray) -> tuple[NDArray, NDArray | None]:
+        """Return mean and log-variance (or None) of each sample in standard coordinates."""
+        means, log_vars = zip(
+            *(self._encode(self.start.standardize(rows)) for rows in _chunks(X)), strict=True
+        )
+        log_var = None if log_vars[0] is None else np.concatenate(log_vars)
+        return np.concatenate(means), log_var
+
+    def encode_standardized(self, x: NDArray) -> NDArray:
+        """Return the mean of each standardized sample in standard coordinates."""
+        return np.concatenate([self._encode(rows)[0] for rows in _chunks(x)])
+
+    def _encode(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
+        module = self._module(x.dtype)
+        with default_modes(), torch.inference_mode():
+            mean, log_var, _ = module.encoder(_tensor(x, module))
+        return mean.cpu().numpy(), None if log_var is None else log_var.cpu().numpy()
+
+    def decode(self, u: NDArray) -> NDArray:
+        """Return the decoder's output for standard coordinates before calibration."""
+        module = self._module(u.dtype)
+        assert module.decoder is not None
+        with default_modes(), torch.inference_mode():
+            parts = [module.decoder(_tensor(rows, module)).cpu().numpy() for rows in _chunks(u)]
+        return np.concatenate(parts)
+
+    def _module(self, dtype: np.dtype | type) -> Autoencoder:
+        if dtype == np.float32:
+            return self.autoencoder
+        if self._float64 is None:
+            module = copy.deepcopy(self.autoencoder)
+            if next(module.parameters()).device.type == "mps":  # which has no float64
+                module = module.cpu()
+            self._float64 = module.double().eval()
+        return self._float64
+
+    def calibrate(self, u: NDArray) -> NDArray:
+        """Return calibrated standard coordinates."""
+        return u if self.calibration is None else self.calibration.transform(u)
+
+    # Units of the user
+
+    def to_user(self, u: NDArray) -> NDArray:
+        """Return what `transform` returns for standard coordinates before calibration."""
+        return self.target.to_user(self.calibrate(u))
+
+    def posterior(self, X: NDArray) -> Posterior:
+        """Return the distribution of the embedding of each sample; see the estimator."""
+        mean, log_var = self.encode(X)
+        assert log_var is not None
+        scale = self.target.factor
+        if isinstance(self.calibration, AffineCalibration):
+            scale = scale @ self.calibration.inverse_root_
+        var = np.exp(log_var)
+        std = np.sqrt(var @ np.square(scale).T).astype(mean.dtype)
+        if np.array_equal(scale, np.diag(scale.diagonal())):
+            return Posterior(self.to_user(mean), std, None)
+        cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
+        return Posterior(self.to_user(mean), std, cov)
+
+    def reconstruct(self, z: NDArray) -> NDArray:
+        """Decode embeddings as `transform` returns them to samples."""
+        u = self.target.to_standard(z)
+        if self.calibration is not None:
+            u = self.calibration.inverse_transform(u)
+        return self.start.unstandardize(self.decode(u))
+
+    def generate(self, u: NDArray) -> NDArray:
+        """Decode draws from N(0, I) to samples."""
+        if self._density_calibration is not None:
+            u = self._density_calibration.inverse_transform(u)
+        return self.start.unstandardize(self.decode(u))
+
+    @property
+    def _density_calibration(self) -> AffineCalibration | Gaussianization | None:
+        # Training gives a stochastic encoder's posterior, not its means, the prior N(0, I).
+        return None if self.stochastic else self.calibration
+
+    def log_likelihood(self, X: NDArray) -> tuple[NDArray, NDArray]:
+        """Return the log-likelihood of each sample, and its effective sample size."""
+        assert self.noise_variance is not None
+        X = X.astype(np.float64, copy=False)
+        module = self._module(np.float64)
+        assert module.decoder is not None
+        encode, decode, log_prior = gaussian_coordinates(module.decoder, self._density_calibration)
+        device = next(module.parameters()).device
+        x, start = (
+            torch.from_numpy(rows).to(device)
+            for rows in (self.start.standardize(X), encode(self.encode(X)[0]))
+        )
+        variance = self.noise_variance / self.start.scale**2
+        value, effective = log_likelihood(x, start, decode, variance, log_prior)
+        units = X.shape[1] * np.log(self.start.scale)
+        return value.cpu().numpy() - units, effective.cpu().numpy()
+
+    def residual_variance(self, x: NDArray, u: NDArray, weight: NDArray | None) -> float:
+        """Return the residual variance per feature, of standardized samples embedded at u."""
+        squares = np.square(x - self.decode(u)).sum(axis=1, dtype=np.float64)
+        share = np.average(squares, weights=weight) / max(1, x.shape[1] - u.shape[1])
+        return float(max(share, NOISE_FLOOR) * self.start.scale**2)
+
+
+def _chunks(rows: NDArray) -> Iterator[NDArray]:
+    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+
+
+def _tensor(array: NDArray, module: nn.Module) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(next(module.parameters()).device)

@@ -1,0 +1,72 @@
+"""What a fit leaves behind: types, copies, and further training."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from sklatent import GaussianEmbedder
+
+pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+
+X = load_digits().data[:400]
+PARAMS = {"n_components": 4, "hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0}
+
+
+def through_pickle(fitted):
+    return pickle.loads(pickle.dumps(fitted))
+
+
+@pytest.fixture(scope="module", params=["moment", "kl"])
+def fitted(request):
+    return GaussianEmbedder(**PARAMS, regularizer=request.param, reg_weight=0.3).fit(X)
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle, copy.copy])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_copies_encode_and_decode_alike(fitted, duplicate, dtype):
+    other = duplicate(fitted)
+    first, second = (each._model.encode(X.astype(dtype)) for each in (fitted, other))
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert first[0].dtype == dtype
+    np.testing.assert_array_equal(fitted._model.decode(first[0]), other._model.decode(first[0]))
+    np.testing.assert_array_equal(fitted.score_samples(X), other.score_samples(X))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle])
+def test_a_copy_embeds_with_the_networks_that_it_trains(duplicate):
+    other = duplicate(GaussianEmbedder(**PARAMS, warm_start=True, tol=0).fit(X))
+    assert other._model.autoencoder is other.net_.module_
+    before = other.transform(X)
+    after = other.fit(X).transform(X)
+    assert other._model.autoencoder is other.net_.module_
+    assert np.abs(after - before).max() > 1e-3
+
+
+def test_pickle_holds_the_weights_once():
+    fitted = GaussianEmbedder(**PARAMS | {"hidden_layer_sizes": (512, 512)}).fit(X)
+    fitted.transform(X)  # in float64, which is not kept
+    n_weights = sum(weight.numel() for weight in fitted.net_.module_.parameters())
+    # The weights and Adam's two moments, in float32.
+    assert len(pickle.dumps(fitted)) < 1.1 * (3 * 4 * n_weights)
+
+
+def test_float64_is_float32_refined(fitted):
+    single, double = fitted._model.encode(X.astype(np.float32)), fitted._model.encode(X)
+    for a, b in zip(single, double, strict=True):
+        if b is not None:
+            # float32 has seven digits; sums of 64 terms lose one or two.
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+    assert not np.array_equal(single[0], double[0])
+
+
+def test_float64_follows_further_training():
+    fitted = GaussianEmbedder(**PARAMS, warm_start=True, early_stopping=False).fit(X)
+    before = fitted.transform(X)
+    after = fitted.fit(X).transform(X)
+    assert not np.allclose(before, after, rtol=0, atol=1e-4)
+    single = fitted.transform(X.astype(np.float32))
+    np.testing.assert_allclose(after, single, rtol=0, atol=1e-4)
