@@ -90,9 +90,9 @@ save(display.figure_, "embedding")
 # %%
 # What does it cost?
 # ------------------
-# The wrong answer is to select the weight with the best R^2: R^2 is highest without a
-# regularizer, so it selects the smallest weight. The right answer is to decide how much R^2 may
-# be lost (here 0.02), and to select the most Gaussian candidate within this tolerance.
+# The wrong answer is to select the weight with the best R^2: R^2 ignores the distribution of the
+# embedding and favors the smallest weight. The right answer is to decide how much R^2 may be lost
+# (here 0.02), and to select the most Gaussian candidate within this tolerance.
 
 search = GaussianEmbedderCV(
     8,
