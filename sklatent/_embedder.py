@@ -979,7 +979,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return cast(Classification, self.task_).predict_proba(self._output(X))
+        output = self._output(X)
+        return cast(Classification, self.task_).predict_proba(output)
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
