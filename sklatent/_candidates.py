@@ -68,11 +68,11 @@ class Candidates:
     pairs : list of (float, int)
         Weight and fold of each candidate: fold by fold of each weight.
     scores : list
-        Of each candidate that a judge found hopeless; None of the others.
+        Of each candidate that halving dropped; None of the others.
     errors : list
         Why each candidate could not be fitted; None of the others.
-    racing : list of float
-        The weights that no judge found hopeless.
+    remaining : list of float
+        The weights that halving has not dropped.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Candidates:
         self.pairs = list(product(reg_weights, range(len(trains))))
         self.scores: list[Any] = [None] * len(self.pairs)
         self.errors: list[str | None] = [None] * len(self.pairs)
-        self.racing = list(dict.fromkeys(reg_weights))
+        self.remaining = list(dict.fromkeys(reg_weights))
         self.error_score = error_score
 
         def make(split: int) -> Fold:
@@ -145,7 +145,7 @@ class Candidates:
             torch.tensor([reg_weight for reg_weight, _ in pairs], dtype=torch.float32),
             callbacks,
         ).initialize()
-        fitted = self._finished(stack.train_apart(rows, watched, max_iter))
+        fitted = self._finished(stack.train_models(rows, watched, max_iter))
         for i in self.stacked:
             if fitted[i] is None:
                 error = "ValueError: the training loss became infinite or not a number"
@@ -154,8 +154,8 @@ class Candidates:
                 self.errors[i] = error
         return fitted
 
-    def judge(self, score: Callable, refit: bool | str) -> Callable[[list[Any]], list[int]]:
-        """Return a judge that lets the better third of the weights go on.
+    def halving(self, score: Callable, refit: bool | str) -> Callable[[list[Any]], list[int]]:
+        """Return a function that drops all but the better third of the weights.
 
         Parameters
         ----------
@@ -165,30 +165,30 @@ class Candidates:
         refit : bool or str
             Name of the one that counts, where they have names.
         """
-        racing = self.racing
+        remaining = self.remaining
 
-        def hopeless(nets: list[Any]) -> list[int]:
-            runners = [i for i in self.stacked if self.pairs[i][0] in racing]
-            # What does not race is not worth finishing.
+        def dropped_of(nets: list[Any]) -> list[int]:
+            compared = [i for i in self.stacked if self.pairs[i][0] in remaining]
+            # Only the candidates that are compared are calibrated.
             nets = [
-                net if i in runners else None for i, net in zip(self.stacked, nets, strict=True)
+                net if i in compared else None for i, net in zip(self.stacked, nets, strict=True)
             ]
             fitted = self._finished(nets)
-            scores = {i: score(fitted[i], self.pairs[i][1], RUNG_ROWS) for i in runners}
+            scores = {i: score(fitted[i], self.pairs[i][1], RUNG_ROWS) for i in compared}
             means = []
-            for weight in racing:
-                mine = [scores[i] for i in runners if self.pairs[i][0] == weight]
+            for weight in remaining:
+                mine = [scores[i] for i in compared if self.pairs[i][0] == weight]
                 means.append(np.mean([the_one(each, refit) for each in mine]))
             if np.isnan(means).all():
                 return []
             order = np.argsort(-np.nan_to_num(means, nan=-np.inf))
-            racing[:] = [racing[i] for i in order[: math.ceil(len(racing) / 3)]]
-            dropped = [i for i in runners if self.pairs[i][0] not in racing]
+            remaining[:] = [remaining[i] for i in order[: math.ceil(len(remaining) / 3)]]
+            dropped = [i for i in compared if self.pairs[i][0] not in remaining]
             for i in dropped:
                 self.scores[i] = scores[i]
             return [self.stacked.index(i) for i in dropped]
 
-        return hopeless
+        return dropped_of
 
     def _why_not_stacked(self) -> str | None:
         embedder = next(iter(self.folds.values())).embedder

@@ -68,7 +68,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         best weight.
 
     halving : bool, default=False
-        Whether to stop hopeless weights early. After a ninth of ``max_iter`` epochs, and again
+        Whether to stop training the worse weights early. After a ninth of ``max_iter`` epochs, and again
         after a third, only the better third of the weights goes on (successive halving, Jamieson
         & Talwalkar 2016), by the score that decides, on at most 100 rows of a fold. The scores of
         the others, in ``cv_results_``, are those of their shorter training, and they cannot be
@@ -295,7 +295,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         callbacks = []
         if self.halving:
             epochs = (self.max_iter // 9, self.max_iter // 3)
-            callbacks.append(Drop(epochs, candidates.judge(score, self.refit)))
+            callbacks.append(Drop(epochs, candidates.halving(score, self.refit)))
         fitted = candidates.fit(self.max_iter, callbacks)
         fit_time = (time.perf_counter() - began) / len(fitted)
         out = []
@@ -313,7 +313,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         several = isinstance(out[0]["test_scores"], dict)
         refit_metric = self.refit if several else "score"
         if self.halving:
-            survived = np.array([weight in candidates.racing for weight in self.reg_weights_])
+            survived = np.array([weight in candidates.remaining for weight in self.reg_weights_])
             self.cv_results_["survived"] = survived
         if self.refit or not several:
             if self.halving:

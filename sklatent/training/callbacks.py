@@ -9,7 +9,7 @@ from torch import Tensor
 
 #: Steps without improvement that are tolerated in any case: an epoch of few rows has few.
 MIN_STEPS = 300
-#: The same against a critic, which upsets the embedding before it mends it.
+#: The same against a critic, which at first makes the embedding less Gaussian.
 MIN_ADVERSARIAL_STEPS = 1000
 
 

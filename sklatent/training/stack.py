@@ -75,7 +75,7 @@ class Stack(EmbedderNet):
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
         curves, *others = super()._default_callbacks
-        return [curves, ("retire", Retire()), *others]
+        return [curves, ("remove_done", RemoveDone()), *others]
 
     @property
     def models(self) -> tuple[int, ...]:
@@ -115,7 +115,7 @@ class Stack(EmbedderNet):
 
     # Training
 
-    def train_apart(
+    def train_models(
         self, rows: list[Rows], valid: list[Rows] | None, epochs: int
     ) -> list[EmbedderNet | None]:
         """Train for some epochs; return each model by itself, None where it diverged.
@@ -134,11 +134,11 @@ class Stack(EmbedderNet):
         self.curves_: list[list[dict[str, float]]] = [[] for _ in self.fold]
         self.diverged_: set[int] = set()
         self.run(rows, valid, epochs, n_rows[self.fold_])
-        self.retire(torch.ones(self.models, dtype=torch.bool), self.weights())
+        self.remove(torch.ones(self.models, dtype=torch.bool), self.weights())
         return self.trained_
 
-    def retire(self, done: Tensor, weights: dict[str, Tensor]) -> None:
-        """Take models out of the stack.
+    def remove(self, done: Tensor, weights: dict[str, Tensor]) -> None:
+        """Remove models from the stack.
 
         Parameters
         ----------
@@ -150,7 +150,7 @@ class Stack(EmbedderNet):
             self.trained_[int(self.alive_[i])] = self._by_itself(i, weights)
         self._keep(~done)
 
-    def apart(self) -> list[EmbedderNet | None]:
+    def separate(self) -> list[EmbedderNet | None]:
         """Return each model by itself as it would be if training ended now."""
         nets = list(self.trained_)
         weights = self.patience.best_weights_ or self.weights()
@@ -201,14 +201,14 @@ class Stack(EmbedderNet):
             }
 
 
-class Retire(Callback):
-    """Keeps each model's curves, and takes those that are done out of the stack."""
+class RemoveDone(Callback):
+    """Keeps each model's curves, and removes models that are done from the stack."""
 
     def on_epoch_begin(self, net: Stack, **kwargs: Any) -> None:
         done, best_weights = net.patience.done_, net.patience.best_weights_
         # Without a best to return to, training must end where it is done.
         if done.any() if best_weights is None else done.float().mean() >= DONE_SHARE:
-            net.retire(done, best_weights or net.weights())
+            net.remove(done, best_weights or net.weights())
 
     def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
         patience, epoch = net.patience, net.history[-1]
@@ -222,29 +222,29 @@ class Retire(Callback):
 
 
 class Drop(Callback):
-    """Takes models that are found hopeless out of the stack, after some epochs.
+    """Removes models from the stack after some epochs.
 
     Parameters
     ----------
     epochs : collection of int
-        When they are judged.
-    judge : callable
+        When models are compared.
+    select : callable
         Maps the list of all models, each by itself or None where it diverged, to the indices of
-        those that are hopeless.
+        those to remove.
     """
 
     def __init__(
         self,
         epochs: Collection[int],
-        judge: Callable[[list[EmbedderNet | None]], list[int]],
+        select: Callable[[list[EmbedderNet | None]], list[int]],
     ) -> None:
         self.epochs = epochs
-        self.judge = judge
+        self.select = select
 
     def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
         if len(net.history) in self.epochs:
-            hopeless = torch.tensor(self.judge(net.apart()), dtype=torch.int64)
-            net.patience.done_ = net.patience.done_ | torch.isin(net.alive_, hopeless)
+            removed = torch.tensor(self.select(net.separate()), dtype=torch.int64)
+            net.patience.done_ = net.patience.done_ | torch.isin(net.alive_, removed)
 
 
 def stack_modules(modules: list[Any], index: Tensor) -> Any:

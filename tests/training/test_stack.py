@@ -130,7 +130,7 @@ def test_each_fold_has_its_own_nats_and_number_of_rows():
     # Also where another model has left.
     leave = Drop([1], lambda alone: [0])
     stack = Stack(nets, folds, torch.ones(4), [leave]).initialize()
-    trained = stack.train_apart(train, None, 2)
+    trained = stack.train_models(train, None, 2)
     assert [len(net.history) for net in trained] == [1, 2, 2, 2]
     # An epoch has as many steps as one of the largest fold alone.
     assert stack.history[-1, "train_batch_count"] == 2
@@ -144,15 +144,15 @@ def test_each_fold_has_its_own_nats_and_number_of_rows():
 def test_scores_are_the_models_own_after_others_have_left():
     nets, train, valid = nets_of_folds(MeanSquare())
     pairs = [(0, 0.1), (1, 10.0), (0, 30.0), (1, 0.5)]
-    judged = []
+    compared = []
 
-    def judge(alone):
-        judged.extend(alone)
+    def select(alone):
+        compared.extend(alone)
         return [0, 2]
 
     folds, reg_weights = (torch.tensor(each) for each in zip(*pairs, strict=True))
-    stack = Stack(nets, folds, reg_weights, [Drop([1], judge)]).initialize()
-    trained = stack.train_apart(train, valid, 3)
+    stack = Stack(nets, folds, reg_weights, [Drop([1], select)]).initialize()
+    trained = stack.train_models(train, valid, 3)
     assert [len(net.history) for net in trained] == [1, 3, 1, 3]
     for net, (fold, reg_weight) in zip(trained, pairs, strict=True):
         start = criterion_alone(nets[fold], valid[fold], reg_weight)
@@ -160,18 +160,18 @@ def test_scores_are_the_models_own_after_others_have_left():
         # The best weights come back, and they are this model's.
         best = criterion_alone(net, valid[fold], reg_weight)
         assert -max(net.patience.scores_) == pytest.approx(best, rel=1e-5)
-    assert len(judged) == 4
+    assert len(compared) == 4
 
 
-def test_models_are_judged_and_leave_with_their_best_weights():
+def test_models_are_compared_and_leave_with_their_best_weights():
     # Steps so large that the start is best. The first model leaves before the second.
     nets, train, valid = nets_of_folds(MeanSquare(), learning_rate_init=0.3)
-    judged = []
-    judge = Drop([2], lambda alone: judged.extend(alone) or [0])
-    stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), [judge]).initialize()
-    trained = stack.train_apart(train, valid, 3)
+    compared = []
+    select = Drop([2], lambda alone: compared.extend(alone) or [0])
+    stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), [select]).initialize()
+    trained = stack.train_models(train, valid, 3)
     assert [len(net.history) for net in trained] == [2, 3]
-    for net, start in zip(judged + trained, nets + nets, strict=True):
+    for net, start in zip(compared + trained, nets + nets, strict=True):
         assert max(net.patience.scores_[1:]) < net.patience.scores_[0]
         for name, value in start.module_.state_dict().items():
             assert_close(net.module_.state_dict()[name], value)
@@ -180,7 +180,7 @@ def test_models_are_judged_and_leave_with_their_best_weights():
 def test_critics_are_the_models_own():
     nets, train, _ = nets_of_folds("adversarial")
     stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), []).initialize()
-    trained = stack.train_apart(train, None, 1)
+    trained = stack.train_models(train, None, 1)
     critics = [parameters_to_vector(net.critic_.module.parameters()) for net in nets + trained]
     # Those of the nets at their start are alike, and stay as they were.
     assert torch.equal(critics[0], critics[1])
