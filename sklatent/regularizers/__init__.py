@@ -1,4 +1,4 @@
-"""How far an embedding is from N(0, I): one class per distance."""
+"""Distances of an embedding from N(0, I), one class for each."""
 
 from ._adversarial import Adversarial
 from ._base import Regularizer, Sum, Weighted

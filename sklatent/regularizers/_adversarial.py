@@ -1,4 +1,4 @@
-"""Adversarial: a critic learns to tell embeddings from Gaussian draws."""
+"""Adversarial regularizer: a critic is trained to distinguish embeddings from Gaussian draws."""
 
 import math
 from typing import Any, Literal, NamedTuple
@@ -13,7 +13,7 @@ from ._epps_pulley import SlicedEppsPulley
 
 
 class Settings(NamedTuple):
-    """How a critic is trained."""
+    """Hyperparameters of the critic's training."""
 
     n_critic: int
     critic_learning_rate: float
@@ -21,7 +21,7 @@ class Settings(NamedTuple):
     gradient_penalty: float
 
 
-#: What each loss is trained with where nothing else is given; "wgan-gp" as in the paper.
+#: Default hyperparameters of each loss. Those of "wgan-gp" are the paper's.
 DEFAULTS = {
     "gan": Settings(2, 1e-3, (0.5, 0.9), 0.3),
     "lsgan": Settings(2, 1e-3, (0.5, 0.9), 0.3),
@@ -31,10 +31,11 @@ DEFAULTS = {
 
 
 class Adversarial(Regularizer):
-    r"""The opinion of a critic that is trained to tell embeddings from Gaussian draws.
+    r"""Adversarial regularizer: the encoder is trained against a critic.
 
-    With critic C, draws v ~ N(0, I) and embeddings u = E(x), critic and encoder minimise in
-    turn (Makhzani et al. 2015, adversarial autoencoder)
+    The critic is trained to distinguish embeddings from Gaussian draws. Let C be the critic,
+    v ~ N(0, I) the draws and u = E(x) the embeddings. Critic and encoder take turns to minimize
+    their losses, as in the adversarial autoencoder (Makhzani et al. 2015):
 
     - "gan" (Goodfellow et al. 2014, non-saturating): critic
       :math:`E\,\mathrm{sp}(-C(v)) + E\,\mathrm{sp}(C(u)) + P`, sp(a) = log(1 + exp(a)); encoder
@@ -42,38 +43,40 @@ class Adversarial(Regularizer):
     - "lsgan" (Mao et al. 2017): critic :math:`\frac12 E (C(v) - 1)^2 + \frac12 E\,C(u)^2 + P`;
       encoder :math:`\frac43 E (C(u) - 1)^2 - \frac13`;
     - "wgan" (Wasserstein, Arjovsky et al. 2017): critic :math:`E\,C(u) - E\,C(v) + P`; encoder
-      :math:`2 \lambda (E\,C(v) - E\,C(u)) / k`, which for the best critic is the squared
-      Wasserstein-2 distance over k, where the two are near each other (Peyre 2018);
+      :math:`2 \lambda (E\,C(v) - E\,C(u)) / k`. If the two distributions are near each other, the
+      best critic makes the encoder's loss the squared Wasserstein-2 distance over k (Peyre 2018);
     - "wgan-gp" (Gulrajani et al. 2017): critic
-      :math:`E\,C(u) - E\,C(v) + \lambda E (|\nabla C(w)| - 1)^2` at points w = s v + (1 - s) u, s
-      from U(0, 1) for each pair; encoder :math:`E\,C(v) - E\,C(u)`, which for the best critic is
-      near the Wasserstein-1 distance, in standard deviations of the target. Its force on the
-      embedding does not fade as the embedding becomes Gaussian.
+      :math:`E\,C(u) - E\,C(v) + \lambda E (|\nabla C(w)| - 1)^2` at points w = s v + (1 - s) u,
+      with s from U(0, 1) for each pair; encoder :math:`E\,C(v) - E\,C(u)`. The best critic makes
+      the encoder's loss nearly the Wasserstein-1 distance, in standard deviations of the target.
+      The gradient of this loss does not decrease as the embedding becomes Gaussian.
 
     The gradient penalty of the first three is centered at zero,
-    :math:`P = \frac{\lambda}{2} (E|\nabla C(v)|^2 + E|\nabla C(u)|^2)`. It is zero for a critic at
-    chance, and lets encoder and critic settle (Mescheder et al. 2018). "gan" and "lsgan" take
-    the penalty at the last of `n_critic` steps only, `n_critic` times (lazily, Karras et al. 2020).
-    With no penalty, and with that of "wgan-gp", encoder and critic circle each other. A moving
-    average of the encoder's and the decoder's weights, over about a hundred steps, reduces the
-    circling; early stopping evaluates this average, and `fit` returns it.
+    :math:`P = \frac{\lambda}{2} (E|\nabla C(v)|^2 + E|\nabla C(u)|^2)`. The penalty is zero for a
+    critic at chance, so that encoder and critic can converge (Mescheder et al. 2018). "gan" and
+    "lsgan" compute the penalty at the last of `n_critic` steps only, multiplied by `n_critic`
+    (lazy regularization, Karras et al. 2020). Without a penalty, or with the penalty of "wgan-gp",
+    encoder and critic oscillate. A moving average of the encoder's and the decoder's weights, over
+    about a hundred steps, reduces the oscillation. Early stopping evaluates this average, and `fit`
+    returns it.
 
-    Each encoder's loss is zero where the critic is at chance; that of "lsgan" is one where the
-    critic is certain. There is no closed form for the scale in between. With as many components
-    as features, where bending costs the reconstruction little, a ``reg_weight`` of 10 reaches
-    further. The benchmarks compare the losses.
+    The encoder's loss is zero if the critic is at chance. The encoder's loss of "lsgan" is one if
+    the critic is certain. The scale in between has no closed form. If there are as many components
+    as features, the reconstruction restricts the embedding less, and a ``reg_weight`` of 10 gives
+    more Gaussian embeddings. The benchmarks compare the losses.
 
-    Critics of different epochs cannot be compared. The criterion of early stopping, and this
-    object called by itself, is therefore `SlicedEppsPulley`. A critic can make the embedding less
-    Gaussian at first, so early stopping waits for a thousand steps. A critic detects gaps between
-    clusters, and holes, late if at all; with ``joint=True`` the start is slow.
+    Critic losses of different epochs cannot be compared. Therefore early stopping and a direct call
+    of this object use `SlicedEppsPulley`. A critic can make the embedding less Gaussian at first,
+    so early stopping waits for a thousand steps. A critic detects gaps between clusters, and holes,
+    late or never. With ``joint=True`` the first epochs improve slowly.
 
     Parameters
     ----------
     loss : {"gan", "lsgan", "wgan", "wgan-gp"}, default="gan"
-        What critic and encoder minimise. It determines how the critic is trained where the
-        parameters below are None. For "wgan-gp" these are the values of the paper, whose encoder
-        learns at 1e-4 too: pass ``learning_rate_init=1e-4`` to the estimator to follow it.
+        The losses of critic and encoder. `loss` also sets the defaults of the parameters below that
+        are None. The defaults of "wgan-gp" are the values of the paper. The paper's encoder has the
+        learning rate 1e-4 too: pass ``learning_rate_init=1e-4`` to the estimator to follow the
+        paper.
 
         ==========  ========  ====================  ================  ==========
         loss        n_critic  critic_learning_rate  gradient_penalty  Adam betas
@@ -85,21 +88,44 @@ class Adversarial(Regularizer):
         ==========  ========  ====================  ================  ==========
 
     joint : bool, default=False
-        Whether the critic sees pairs, (x, E(x)) against (D(v), v), and encoder and decoder are
-        trained against it: adversarially learned inference (Dumoulin et al. 2017; Donahue et
-        al. 2017). Needs reconstruction as a task.
+        Whether to train by adversarially learned inference (Dumoulin et al. 2017; Donahue et al.
+        2017): the critic compares the pairs (x, E(x)) with the pairs (D(v), v), and encoder and
+        decoder are both trained against the critic. ``joint=True`` needs a reconstruction task.
     critic : torch.nn.Module or callable, default=None
-        Network in place of the default one, or a function ``(in_features, 1)`` that returns
-        it. Without batch normalisation, which the gradient penalty does not allow.
+        A network that replaces the default critic, or a function ``(in_features, 1)`` that returns
+        one. The network must not contain batch normalization, because the gradient penalty needs
+        gradients of each sample alone.
     critic_hidden_layer_sizes : tuple of int, default=(128, 128)
         Widths of the default critic's hidden layers.
     n_critic : int, default=None
-        Steps of the critic for each step of the encoder. None: see `loss`.
+        Number of steps of the critic for each step of the encoder. If None, see `loss`.
     critic_learning_rate : float, default=None
-        Learning rate of the critic's own optimizer (Adam). None: see `loss`.
+        Learning rate of the critic's own optimizer (Adam). If None, see `loss`.
     gradient_penalty : float, default=None
-        lambda. None: see `loss`. Not zero for "wgan" and "wgan-gp", whose critics nothing else
-        bounds.
+        The weight lambda of the gradient penalty. If None, see `loss`. The weight must be positive
+        for "wgan" and "wgan-gp", because only the penalty bounds their critics.
+
+    References
+    ----------
+    - Arjovsky, Chintala & Bottou (2017). `Wasserstein GAN <https://arxiv.org/abs/1701.07875>`_.
+      ICML.
+    - Donahue, Krähenbühl & Darrell (2017). `Adversarial feature learning
+      <https://arxiv.org/abs/1605.09782>`_. ICLR.
+    - Dumoulin et al. (2017). `Adversarially learned inference
+      <https://arxiv.org/abs/1606.00704>`_. ICLR.
+    - Goodfellow et al. (2014). `Generative adversarial nets
+      <https://arxiv.org/abs/1406.2661>`_. NeurIPS 27.
+    - Gulrajani et al. (2017). `Improved training of Wasserstein GANs
+      <https://arxiv.org/abs/1704.00028>`_. NeurIPS 30.
+    - Karras et al. (2020). `Analyzing and improving the image quality of StyleGAN
+      <https://arxiv.org/abs/1912.04958>`_. CVPR.
+    - Makhzani et al. (2015). `Adversarial autoencoders <https://arxiv.org/abs/1511.05644>`_.
+    - Mao et al. (2017). `Least squares generative adversarial networks
+      <https://arxiv.org/abs/1611.04076>`_. ICCV.
+    - Mescheder, Geiger & Nowozin (2018). `Which training methods for GANs do actually converge?
+      <https://arxiv.org/abs/1801.04406>`_ ICML.
+    - Peyre (2018). Comparison between W2 distance and H^-1 norm, and localization of Wasserstein
+      distance. ESAIM: Control, Optimisation and Calculus of Variations 24.
 
     Examples
     --------
@@ -128,7 +154,7 @@ class Adversarial(Regularizer):
 
     @property
     def settings(self) -> Settings:
-        """How the critic is trained: the parameters, and the loss's own values for None."""
+        """Hyperparameters of the critic, with the loss's default for each that is None."""
         names = ("n_critic", "critic_learning_rate", "gradient_penalty")
         given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
         return DEFAULTS[self.loss]._replace(**given)
@@ -150,24 +176,24 @@ class Adversarial(Regularizer):
         penalty_share: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Return what the critic minimises.
+        """Return the critic's loss.
 
         Parameters
         ----------
         critic : Module
         prior, encoded : Tensor of shape (..., n, q)
-            Draws and embeddings, or the pairs of joint inference; no gradient goes back.
+            Draws and embeddings, or the pairs of joint inference. They receive no gradient.
         penalty_share : float, default=1.0
-            What the gradient penalty is multiplied by.
+            Factor of the gradient penalty.
         generator : torch.Generator, default=None
-            Source of the points between draws and embeddings ("wgan-gp"), on the CPU.
+            CPU generator of the points between draws and embeddings ("wgan-gp").
 
         Returns
         -------
         Tensor of shape (...)
         """
         penalty = self.settings.gradient_penalty * penalty_share
-        # One pass for both: the penalty's second derivative is what a fit with a critic costs.
+        # One pass for both, because the penalty's second derivative dominates the cost of training.
         points = torch.cat([prior, encoded], dim=-2).detach()
         at, between = points, self.loss == "wgan-gp"
         if between:
@@ -188,13 +214,13 @@ class Adversarial(Regularizer):
         outputs = critic(at) if between else values
         (slopes,) = torch.autograd.grad(outputs.sum(), at, create_graph=True)
         if between:
-            # vector_norm has the derivative 0 at 0, where that of a square root is infinite.
+            # vector_norm has the derivative 0 at 0. A square root has an infinite derivative there.
             excess = torch.linalg.vector_norm(slopes, dim=-1) - 1
             return loss + penalty * excess.square().mean(dim=-1)
         return loss + penalty * slopes.square().sum(dim=-1).mean(dim=-1)
 
     def encoder_loss(self, critic: nn.Module, prior: Tensor, encoded: Tensor) -> Tensor:
-        """Return what the encoder (and in joint inference the decoder) minimises; see above."""
+        """Return the loss of the encoder and, with ``joint=True``, of the decoder."""
         fake = critic(encoded).squeeze(-1)
         if self.loss in ("wgan", "wgan-gp"):
             difference = (critic(prior).squeeze(-1) - fake).mean(dim=-1)

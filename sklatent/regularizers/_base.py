@@ -1,4 +1,4 @@
-"""What every regularizer is, a distance of a batch of embeddings from N(0, I), and sums of them."""
+"""The base class of the regularizers, and weighted sums of regularizers."""
 
 import math
 from abc import ABC, abstractmethod
@@ -14,17 +14,18 @@ from ..networks import Embedding
 class Regularizer(ABC, BaseEstimator):
     """Base class of the regularizers.
 
-    A regularizer holds parameters only; ``GaussianEmbedder.fit`` clones it. To write your own,
-    derive from this class, take parameters in ``__init__`` as scikit-learn estimators do, and
-    define ``__call__``.
+    A regularizer measures the distance of a batch of embeddings from N(0, I). A regularizer holds
+    parameters only, and ``GaussianEmbedder.fit`` clones the regularizer. To write your own, derive
+    from this class, take parameters in ``__init__`` as scikit-learn estimators do, and define
+    ``__call__``.
 
     Attributes
     ----------
     stochastic : bool
-        Whether it needs an encoder that returns a variance (``Embedding.log_var``).
+        Whether the regularizer needs an encoder that returns a variance (``Embedding.log_var``).
     in_nats : bool
-        Whether its value is in nats per sample rather than free of units. Such a value is
-        divided by the task's ``nats_``, so that ``reg_weight`` weighs nats against nats.
+        Whether the penalty is in nats per sample. If True, the penalty is divided by the task's
+        ``nats_``, so that ``reg_weight`` weighs nats against nats.
 
     Examples
     --------
@@ -56,17 +57,17 @@ class Regularizer(ABC, BaseEstimator):
         embedding : Embedding
             Tensors of shape (..., n, k), in standard coordinates. Leading axes are models.
         n_rows : float or Tensor of shape (...), default=inf
-            Number of rows that batches are drawn from without replacement; infinite for fresh
-            draws.
+            Number of samples that batches are drawn from without replacement. Infinite if each
+            batch consists of new draws.
         generator : torch.Generator, default=None
-            Source of random directions or draws, on the CPU; the same state gives the same
-            penalty. None takes torch's global one.
+            CPU generator of random directions or draws. The same state gives the same penalty.
+            If None, use torch's global generator.
 
         Returns
         -------
         Tensor of shape (...)
-            One penalty per model, at least zero in expectation. A value below zero counts as it
-            is in the training loss, and as zero in the criterion of early stopping.
+            One penalty per model, at least zero in expectation. The training loss includes
+            negative values unchanged. The criterion of early stopping replaces them by zero.
         """
 
     def penalty(self, embedding: Embedding, nats: float = 1.0, **kwargs: Any) -> Tensor:
@@ -76,9 +77,9 @@ class Regularizer(ABC, BaseEstimator):
         ----------
         embedding : Embedding
         nats : float, default=1.0
-            Nats per unit of the task's loss; divides a penalty that is `in_nats`.
+            Nats per unit of the task's loss. A penalty that is `in_nats` is divided by this number.
         **kwargs
-            As for calling the regularizer.
+            Arguments of ``__call__``.
         """
         value = self(embedding, **kwargs)
         return value / nats if self.in_nats else value
@@ -91,7 +92,7 @@ class Regularizer(ABC, BaseEstimator):
 
 
 class Weighted(Regularizer):
-    """A regularizer times a weight; what ``3 * SlicedEppsPulley()`` makes.
+    """A regularizer multiplied by a weight, as ``3 * SlicedEppsPulley()`` creates it.
 
     Parameters
     ----------
@@ -124,16 +125,17 @@ class Weighted(Regularizer):
         return self.penalty(embedding, n_rows=n_rows, generator=generator)
 
     def penalty(self, embedding: Embedding, nats: float = 1.0, **kwargs: Any) -> Tensor:
-        """Return the weighted penalty, terms in nats divided by ``nats``."""
+        """Return the weighted penalty. A penalty in nats is divided by ``nats``."""
         return self.weight * self.regularizer.penalty(embedding, nats, **kwargs)
 
 
 class Sum(Regularizer):
-    """Sum of two regularizers; what ``MomentMatching() + SlicedEppsPulley()`` makes.
+    """Sum of two regularizers, as ``MomentMatching() + SlicedEppsPulley()`` creates it.
 
-    The terms' parameters can be set and searched, as ``regularizer__second__n_slices`` or, where
-    the second term is weighted, ``regularizer__second__weight``. More terms nest. `Adversarial`
-    cannot be a term: its critic trains against the encoder, not beside a distance.
+    The parameters of the terms can be set and searched: ``regularizer__second__n_slices``, or
+    ``regularizer__second__weight`` if the second term is weighted. A sum of three terms is a sum
+    of a sum and a term. `Adversarial` cannot be a term, because its critic needs a training step
+    of its own.
 
     Parameters
     ----------
@@ -166,6 +168,6 @@ class Sum(Regularizer):
         return self.penalty(embedding, n_rows=n_rows, generator=generator)
 
     def penalty(self, embedding: Embedding, nats: float = 1.0, **kwargs: Any) -> Tensor:
-        """Return the sum of the penalties, terms in nats divided by ``nats``."""
+        """Return the sum of the penalties. Terms in nats are divided by ``nats``."""
         first = self.first.penalty(embedding, nats, **kwargs)
         return first + self.second.penalty(embedding, nats, **kwargs)

@@ -1,4 +1,4 @@
-"""Cramer-Wold distance: a Gaussian kernel along every line at once."""
+"""Cramer-Wold distance: a Gaussian kernel along all directions."""
 
 import math
 
@@ -12,34 +12,39 @@ from ._kummer import kummer
 
 
 class CramerWold(Regularizer):
-    r"""Squared distance of smoothed densities, averaged over all directions exactly.
+    r"""Squared distance of smoothed densities, averaged over all directions in closed form.
 
-    Along a unit direction a, smooth the density of the projections a'u and that of N(0, 1) with
-    a Gaussian of variance 1/2, and take their squared L2 distance; the average over all
-    directions has a closed form (Knop et al. 2020). With
-    :math:`\varphi(x) = {}_1F_1(\tfrac12; \tfrac k2; -x)`, the mean of
-    :math:`\exp(-x a_1^2)`, and the unbiased sum over pairs, the penalty is
+    For a unit direction a, take the density of the projections a'u and the density of N(0, 1).
+    Smooth both with a Gaussian of variance 1/2, and take their squared L2 distance. The average
+    over all directions has a closed form (Knop et al. 2020). With :math:`\varphi(x) =
+    {}_1F_1(\tfrac12; \tfrac k2; -x)`, the mean of :math:`\exp(-x a_1^2)`, and the unbiased sum over
+    pairs, the penalty is
 
     .. math::
         \frac1s\Big[\frac{1}{n(n-1)} \sum_{i \ne j} \varphi\big(\tfrac12 |u_i - u_j|^2\big)
         - \frac{\sqrt2}{n} \sum_i \varphi\big(\tfrac14 |u_i|^2\big) + \frac{1}{\sqrt3}\Big],
         \quad s = \frac{1}{4 \sqrt3\, (k + 2)} .
 
-    It is zero in expectation for N(0, I), least at unit scale, and can be negative. In the
-    unit s, one component of variance v scores (v - 1)^2 / k near N(0, I), as with
-    `MomentMatching`.
+    The penalty is zero in expectation for N(0, I), has its minimum over the scale at one, and can
+    be negative. In the unit s, one component of variance v scores (v - 1)^2 / k near N(0, I), as
+    with `MomentMatching`.
 
     Notes
     -----
-    The variance 1/2 makes it `SlicedEppsPulley` with infinitely many slices and knots: the
-    integral over directions leaves no noise from slicing, at a cost quadratic in the batch size.
-    Silverman's rule, as published, would make the scale and its minimum depend on n. The
-    function 1F1 is evaluated to 1e-8 for every k; the published asymptotic form is off by up to
-    0.2 at k = 2.
+    With the variance 1/2, the penalty is `SlicedEppsPulley` with infinitely many slices and knots.
+    The integral over directions has no noise from slicing, and its cost is quadratic in the batch
+    size. The paper uses Silverman's rule for the variance, which would make the scale and the
+    minimum of the penalty depend on n. The function 1F1 is evaluated to 1e-8 for every k. The
+    paper's asymptotic form has an error of up to 0.2 at k = 2.
 
-    Lines in all directions know one direction only by its share of them. On the scale where a
-    single component counts as with `MomentMatching`, what all components have in common, such
-    as their scale, counts (k + 2)/3 times as much as there.
+    Each component contributes only a small share of a random projection. In the unit s, an error of
+    a single component counts as with `MomentMatching`. An error that all components have in common,
+    such as a wrong scale, counts (k + 2)/3 times as much as with `MomentMatching`.
+
+    References
+    ----------
+    Knop et al. (2020). `Cramer-Wold auto-encoder <https://arxiv.org/abs/1805.09235>`_. Journal of
+    Machine Learning Research 21.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Energy distance: mean distances between rows, and from rows to N(0, I)."""
+"""Energy distance: mean distances between samples, and from samples to N(0, I)."""
 
 import math
 
@@ -20,24 +20,32 @@ class EnergyDistance(Regularizer):
         \frac1s\Big[\frac{2 \sqrt2 c}{n} \sum_i
         {}_1F_1\big(-\tfrac12; \tfrac k2; -\tfrac12 |u_i|^2\big)
         - 2 c - \frac{1}{n(n-1)} \sum_{i \ne j} |u_i - u_j|\Big],
-        \quad s = \frac{3 c}{8 (k + 2)},
+        \quad s = \frac{3 c}{8 (k + 2)}.
 
-    that is 2 E|u - Y| - E|Y - Y'| - E|u - u'| for Y, Y' from N(0, I) (Szekely & Rizzo 2013),
-    the second and in part the first expectation in closed form, the third by the unbiased sum
-    over pairs. It is zero in expectation for N(0, I), least at unit scale, and can be negative.
+    The bracket estimates 2 E|u - Y| - E|Y - Y'| - E|u - u'| for Y, Y' from N(0, I) (Szekely & Rizzo
+    2013). The expectations over Y and Y' are in closed form. The expectation over u and u' is the
+    unbiased sum over pairs. The penalty is zero in expectation for N(0, I), has its minimum over
+    the scale at one, and can be negative.
 
     In the unit s, one component of variance v scores (v - 1)^2 / k near N(0, I), as with
     `MomentMatching`.
 
     Notes
     -----
-    It has no bandwidth, and far points feel a pull that does not fade with distance.
+    The energy distance has no bandwidth. Its gradient for a distant sample does not decrease with
+    the distance.
 
-    Distances between rows know a direction only by its share of them. On the scale where a
-    single component counts as with `MomentMatching`, what all components have in common, such
-    as their scale, counts (k + 2)/3 times as much as there.
+    Each component contributes only a small share of the distance between two samples. In the unit
+    s, an error of a single component counts as with `MomentMatching`. An error that all components
+    have in common, such as a wrong scale, counts (k + 2)/3 times as much as with `MomentMatching`.
 
     Cost is quadratic in the batch size.
+
+    References
+    ----------
+    Szekely & Rizzo (2013). `Energy statistics: a class of statistics based on distances
+    <https://doi.org/10.1016/j.jspi.2013.03.018>`_. Journal of Statistical Planning and Inference
+    143.
 
     Examples
     --------

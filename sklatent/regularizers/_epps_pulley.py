@@ -1,4 +1,4 @@
-"""Sliced Epps-Pulley: characteristic functions of projections against the Gaussian's."""
+"""Sliced Epps-Pulley distance: characteristic functions of projections."""
 
 import math
 from typing import Any
@@ -14,10 +14,10 @@ from ._slicing import random_directions, sliced_scale
 
 
 class _Harmonics(torch.autograd.Function):
-    """Means over rows of cos(j p) and sin(j p), j = 0 ... m - 1, from one sine and cosine.
+    """Means over samples of cos(j p) and sin(j p), j = 0 ... m - 1, from one sine and cosine.
 
-    The powers of exp(i p) are products; the derivative is a polynomial in exp(i p), by Horner's
-    rule, so that no power is kept.
+    The powers of exp(i p) are products. The derivative is a polynomial in exp(i p), evaluated by
+    Horner's rule, so that no power has to be stored.
     """
 
     @staticmethod
@@ -51,7 +51,7 @@ class SlicedEppsPulley(Regularizer):
     r"""Distance of the characteristic functions of random projections from the Gaussian's.
 
     For unit directions a, with the empirical characteristic function
-    :math:`\hat\varphi_a(t)` of the projections a'u of a batch of n rows, the penalty is the
+    :math:`\hat\varphi_a(t)` of the projections a'u of a batch of n samples, the penalty is the
     average over directions of
 
     .. math::
@@ -59,25 +59,32 @@ class SlicedEppsPulley(Regularizer):
         - 2\, \mathrm{Re}\,\hat\varphi_a(t)\, e^{-t^2/2} + e^{-t^2} \Big)\, e^{-t^2/2}\, dt .
 
     This is the statistic of Epps & Pulley (1983), sliced and used for training as in SIGReg
-    (Balestriero & LeCun 2025), with :math:`|\hat\varphi_a|^2` replaced by its unbiased
-    estimate. It is then zero in expectation for N(0, I) at any n and k, and least at unit scale;
-    as published its minimum is at a variance of 0.938, 0.984, 0.996 for n = 32, 128, 512. It can
-    be negative. There is no factor n, which would tie ``reg_weight`` to the batch size. The unit
-    is :math:`s = \sqrt{2\pi/3} / (4 (k + 2))`: near N(0, I), a component of variance v scores
-    (v - 1)^2 / k, as in `MomentMatching`.
+    (Balestriero & LeCun 2025), with an unbiased estimate in place of :math:`|\hat\varphi_a|^2`. The
+    unbiased estimate makes the penalty zero in expectation for N(0, I) at any n and k, and its
+    minimum over the scale is at one. The published form has its minimum at a variance of 0.938,
+    0.984, 0.996 for n = 32, 128, 512. The penalty can be negative. The penalty has no factor n,
+    because such a factor would tie ``reg_weight`` to the batch size. The unit is :math:`s =
+    \sqrt{2\pi/3} / (4 (k + 2))`: near N(0, I), a component of variance v scores (v - 1)^2 / k, as
+    in `MomentMatching`.
 
-    Two embeddings with the same value for every direction have the same distribution, so that
-    only N(0, I) scores zero: this sees clusters and heavy tails that `MomentMatching` does not.
+    Only N(0, I) has the projection N(0, 1) in every direction, so only N(0, I) scores zero. The
+    penalty therefore detects clusters and heavy tails, which `MomentMatching` does not.
 
-    The integral is the trapezoidal rule on [-3, 3]. All its knots are multiples of one, so that
-    one sine and cosine per row and direction serve for all.
+    The integral is the trapezoidal rule on [-3, 3]. All knots are multiples of the first, so that
+    one sine and one cosine per sample and direction are enough for all knots.
 
     Parameters
     ----------
     n_slices : int, default=128
-        Number of directions, drawn anew for each batch.
+        Number of random directions. Each batch has new directions.
     n_knots : int, default=17
         Number of knots on [0, 3].
+
+    References
+    ----------
+    - Balestriero & LeCun (2025). `LeJEPA <https://arxiv.org/abs/2511.08544>`_.
+    - Epps & Pulley (1983). `A test for normality based on the empirical characteristic function
+      <https://doi.org/10.1093/biomet/70.3.723>`_. Biometrika 70.
 
     Examples
     --------

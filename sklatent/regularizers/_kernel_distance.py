@@ -1,4 +1,4 @@
-"""The distance from N(0, I) that a kernel defines, in closed form and on one scale."""
+"""The maximum mean discrepancy of a batch from N(0, I), in closed form and in a common unit."""
 
 from collections.abc import Callable
 from functools import lru_cache
@@ -8,8 +8,8 @@ from torch import Tensor
 
 from ._slicing import sliced_scale
 
-#: Distances are held at a time between this many samples and as many others. The criterion may be
-#: evaluated on any number of samples, and the memory for all pairs would grow with its square.
+#: Memory holds the distances between this many samples and as many others at a time. The criterion
+#: may be evaluated on any number of samples, and all pairs at once could exceed the memory.
 BLOCK = 1024
 
 # (distances r, variance v, n_components k) -> E K(|x - sqrt(v) Y|), |x| = r, Y ~ N(0, I_k).
@@ -19,16 +19,18 @@ SmoothedKernel = Callable[[Tensor, float, int], Tensor]
 def kernel_distance(u: Tensor, kernel: SmoothedKernel) -> Tensor:
     r"""Squared maximum mean discrepancy of a batch from N(0, I), unbiased, in units of s.
 
-    With :math:`K_v(r)` the kernel's mean at distance r from a Gaussian of variance v,
+    With :math:`K_v(r)` the kernel's mean at distance r from the center of a Gaussian of variance v,
+    the distance is
 
     .. math::
         \frac1s\Big[\frac{2}{n(n-1)} \sum_{i<j} K_0(|u_i - u_j|)
         - \frac2n \sum_i K_1(|u_i|) + K_2(0)\Big],
         \quad s = \frac{3}{k+2} \frac{\partial^2 K_v(0)}{\partial v^2}\Big|_{v=2},
 
-    so that nothing is drawn from N(0, I). A Gaussian of variance v has the expectation
-    :math:`(K_{2v}(0) - 2 K_{1+v}(0) + K_2(0))/s`, whose curvature at v = 1 the derivative is;
-    s makes one component of variance v, the others being right, score (v - 1)^2 / k near v = 1.
+    so that no draws from N(0, I) are needed. A Gaussian of variance v has the expectation
+    :math:`(K_{2v}(0) - 2 K_{1+v}(0) + K_2(0))/s`. The derivative in s is the curvature of the
+    numerator at v = 1. If one component has the variance v and the others are N(0, 1), the
+    distance is (v - 1)^2 / k near v = 1.
 
     Parameters
     ----------
@@ -58,13 +60,14 @@ def _mean_over_pairs(u: Tensor, kernel: SmoothedKernel) -> Tensor:
         for other in blocks[i + 1 :]:
             r = torch.cdist(block, other, compute_mode="donot_use_mm_for_euclid_dist")
             sums.append(kernel(r, 0.0, k).sum((-2, -1)))
-    # All at once: torch adds pair by pair, which rounds less than one after the other.
+    # torch sums a tensor pairwise, which has smaller rounding errors than a running sum.
     return torch.stack(sums).sum(0) / (n * (n - 1) / 2)
 
 
 def _pair_distances(u: Tensor) -> Tensor:
-    """Distances between the rows, (..., n, k) -> (..., n (n - 1) / 2)."""
-    # Each pair once, exact differences and a gradient of 0 at distance 0. It knows no batches.
+    """Distances between the samples, (..., n, k) -> (..., n (n - 1) / 2)."""
+    # pdist takes each pair once, from exact differences, and has the gradient 0 at distance 0.
+    # pdist does not accept leading axes.
     if u.ndim == 2:
         return torch.pdist(u)
     return torch.stack([torch.pdist(one) for one in u.flatten(0, -3)]).unflatten(0, u.shape[:-2])

@@ -16,24 +16,33 @@ class KLDivergence(Regularizer):
 
     .. math:: \mathrm{KL} = \tfrac12 \sum_{j=1}^{k} \big(e^{l_j} + m_j^2 - 1 - l_j\big)
 
-    in nats (Kingma & Welling 2014, appendix B). It is divided by the task's nats per unit of
-    loss and multiplied by the task's `beta`. For a reconstruction, ``reg_weight`` is then the
-    textbook beta (Higgins et al. 2017); for all other tasks the textbook beta is
-    ``0.02 * reg_weight`` (Alemi et al. 2017).
+    in nats (Kingma & Welling 2014, appendix B). The divergence is divided by the task's nats per
+    unit of loss and multiplied by the task's `beta`. For a reconstruction, ``reg_weight`` is then
+    the beta of the beta-VAE (Higgins et al. 2017). For all other tasks this beta is ``0.02 *
+    reg_weight`` (Alemi et al. 2017).
 
     Notes
     -----
-    It is zero only where the encoder ignores x (posterior collapse), not where the
-    embedding is N(0, I).
+    The penalty is zero only if the encoder ignores x (posterior collapse). An embedding with the
+    distribution N(0, I) does not make the penalty zero.
 
-    For labels y a textbook beta of 1 makes the empty embedding optimal, whatever the data: by the
-    data processing inequality the embedding has at least as much information on x, which the
-    divergence charges for, as on y. Hence the smaller unit.
+    For labels y, a beta of 1 would make a constant embedding optimal for any data: by the data
+    processing inequality, the embedding has at least as much information on x, which the divergence
+    penalizes, as on y. Therefore the other tasks use a smaller beta.
 
-    Even where the embedding's draws are N(0, I) its *means*, which ``transform`` returns, are
-    not: their covariance is the identity minus the mean posterior covariance. Without
-    calibration they are under-dispersed; ``calibration="affine"`` gives them the target's
-    covariance, and ``posterior`` returns means and variances both.
+    ``transform`` returns the *means* of the embedding. Even if the embedding's draws are N(0, I),
+    the covariance of the means is smaller: the identity minus the mean posterior covariance. The
+    parameter ``calibration="affine"`` gives the means the target's covariance. ``posterior``
+    returns means and variances.
+
+    References
+    ----------
+    - Alemi, Fischer, Dillon & Murphy (2017). `Deep variational information bottleneck
+      <https://arxiv.org/abs/1612.00410>`_. ICLR.
+    - Higgins et al. (2017). `beta-VAE: learning basic visual concepts with a constrained
+      variational framework <https://openreview.net/forum?id=Sy2fzU9gl>`_. ICLR.
+    - Kingma & Welling (2014). `Auto-encoding variational Bayes
+      <https://arxiv.org/abs/1312.6114>`_. ICLR.
 
     Examples
     --------

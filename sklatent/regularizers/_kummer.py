@@ -13,9 +13,9 @@ from torch.autograd.function import once_differentiable
 def kummer(a: float, b: float, x: Tensor) -> Tensor:
     r"""1F1(a; b; -x) for x >= 0, a in {-1/2, 1/2, 3/2} and b >= 1/2.
 
-    For large x the function goes like :math:`x^{-a}`, so that it is computed as
-    :math:`w^a P(w)` with :math:`w = 1 / (1 + x/(b + 8))` in (0, 1] and P a polynomial, within
-    1e-8 :math:`w^a` for every x; the shift by 8 makes P short for small b. The derivative is
+    For large x the function decreases like :math:`x^{-a}`. Therefore the function is computed as
+    :math:`w^a P(w)` with :math:`w = 1 / (1 + x/(b + 8))` in (0, 1] and P a polynomial. The error is
+    below 1e-8 :math:`w^a` for every x. The shift by 8 keeps P short for small b. The derivative is
     :math:`-(a/b)` 1F1(a + 1; b + 1; -x) (DLMF 13.3.15).
 
     Parameters
@@ -56,11 +56,11 @@ def _evaluate(a: float, b: float, x: Tensor) -> Tensor:
 
 @lru_cache
 def _coefficients(a: float, b: float) -> list[float]:
-    """P as a polynomial in 2 w - 1, the highest power first."""
+    """Return the coefficients of P as a polynomial in 2 w - 1, the highest power first."""
     y = chebyshev.chebpts1(64)
     w = (1 + y) / 2
     x = (b + 8) * (1 / w - 1)
-    # For negative a scipy may overflow; DLMF 13.3.4 is a sum of positive terms.
+    # For negative a, SciPy may overflow. DLMF 13.3.4 is a sum of positive terms instead.
     rising = hyp1f1(a + 1, b, -x) + x / b * hyp1f1(a + 1, b + 1, -x)
     value = rising if a < 0 else hyp1f1(a, b, -x)
     series = chebyshev.chebtrim(chebyshev.chebfit(y, value / w**a, len(y) - 1), 1e-9)

@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: kernel means of the batch and of N(0, I)."""
+"""Maximum mean discrepancy of a batch from N(0, I)."""
 
 import math
 from functools import lru_cache
@@ -13,7 +13,7 @@ from ._kernel_distance import SmoothedKernel, kernel_distance
 
 
 class MaximumMeanDiscrepancy(Regularizer):
-    r"""Squared distance of the kernel means of the batch and of N(0, I).
+    r"""Squared maximum mean discrepancy of the batch from N(0, I).
 
     For a kernel K and Y, Y' from N(0, I), the penalty is
 
@@ -21,9 +21,10 @@ class MaximumMeanDiscrepancy(Regularizer):
         \frac1s\Big[\frac{1}{n(n-1)} \sum_{i \ne j} K(u_i, u_j)
         - \frac2n \sum_i E K(u_i, Y) + E K(Y, Y')\Big]
 
-    (Gretton et al. 2012, lemma 6; as in the Wasserstein autoencoder of Tolstikhin et al. 2018,
-    but with the expectations over N(0, I) in closed form, so that nothing is drawn from it).
-    It is zero in expectation for N(0, I), least at unit scale, and can be negative.
+    (Gretton et al. 2012, lemma 6). The Wasserstein autoencoder of Tolstikhin et al. (2018) draws Y
+    and Y'. Here the expectations over N(0, I) are in closed form, so no draws are needed. The
+    penalty is zero in expectation for N(0, I), has its minimum over the scale at one, and can be
+    negative.
 
     The unit is :math:`s = \frac{3}{k+2} \frac{d^2}{dv^2} E K(0, \sqrt{v} Y)` at v = 2, for
     "rbf" :math:`\frac34 k^{-1} (1 + 2/k)^{-k/2-2}`: near N(0, I), one component of variance v
@@ -32,17 +33,25 @@ class MaximumMeanDiscrepancy(Regularizer):
     Parameters
     ----------
     kernel : {"imq", "rbf"}, default="imq"
-        "imq" is the inverse multiquadric C / (C + r^2), summed over C = 2 k times 0.1, 0.2, 0.5,
-        1, 2, 5 and 10, with tails heavy enough to pull far points back. "rbf" is the Gaussian
-        exp(-r^2 / (2k)), which hardly sees points farther than a few sqrt(k).
+        "imq" is the inverse multiquadric C / (C + r^2), summed over C = 2 k times 0.1, 0.2, 0.5, 1,
+        2, 5 and 10. Its tails are heavy enough to move distant samples toward the target. "rbf" is
+        the Gaussian exp(-r^2 / (2k)), which hardly depends on samples farther away than a few
+        sqrt(k).
 
     Notes
     -----
-    Distances between rows know a direction only by its share of them. On the scale where a
-    single component counts as with `MomentMatching`, what all components have in common, such
-    as their scale, counts (k + 2)/3 times as much as there.
+    Each component contributes only a small share of the distance between two samples. In the unit
+    s, an error of a single component counts as with `MomentMatching`. An error that all components
+    have in common, such as a wrong scale, counts (k + 2)/3 times as much as with `MomentMatching`.
 
     Cost is quadratic in the batch size.
+
+    References
+    ----------
+    - Gretton et al. (2012). `A kernel two-sample test
+      <https://jmlr.org/papers/v13/gretton12a.html>`_. Journal of Machine Learning Research 13.
+    - Tolstikhin et al. (2018). `Wasserstein auto-encoders
+      <https://arxiv.org/abs/1711.01558>`_. ICLR.
 
     Examples
     --------
@@ -95,8 +104,8 @@ KERNELS: dict[str, SmoothedKernel] = {"imq": imq, "rbf": rbf}
 @lru_cache
 def _exponential_quadrature() -> tuple[np.ndarray, np.ndarray]:
     """Nodes and weights of the integral over tau > 0 of exp(-tau) f(tau)."""
-    # The double exponential rule (Takahasi & Mori 1974): nodes crowd at 0, where far points and
-    # small scales have their integrand. 40 Gauss-Laguerre nodes miss it by up to 100 %.
+    # The double exponential rule (Takahasi & Mori 1974) has many nodes near 0, where distant points
+    # and small scales concentrate the integrand. 40 Gauss-Laguerre nodes err by up to 100 % there.
     s, step = np.linspace(-3.4, 4.2, 40, retstep=True)
     tau = np.exp(s - np.exp(-s))
     return tau, step * tau * (1 + np.exp(-s)) * np.exp(-tau)

@@ -1,4 +1,4 @@
-"""Moment matching: the batch's mean and covariance against zero and the identity."""
+"""Moment matching: compare the batch's mean and covariance with zero and the identity."""
 
 import math
 
@@ -13,7 +13,7 @@ class MomentMatching(Regularizer):
     r"""Squared error of each minibatch's mean and covariance.
 
     With the batch mean :math:`\hat\mu`, the batch covariance :math:`\hat\Sigma` (divisor n - 1),
-    k components, batches of n rows drawn without replacement from N rows, and
+    k components, batches of n samples drawn without replacement from N samples, and
     :math:`d = 1/(n-1) - 1/(N-1)`, the penalty is
 
     .. math::
@@ -22,18 +22,20 @@ class MomentMatching(Regularizer):
         + \gamma\big(\|\hat\Sigma - c I\|_F^2 - E_0\big)\Big],
         \quad c = 1 + (k+1)\,d, \quad E_0 = k(k+1)\,d\,(1 + (k+1)\,d).
 
-    For fresh draws from N(0, I) (infinite N) it is zero in expectation. For finite N it compares
-    the mean and the covariance of all N rows with zero and the identity: it is zero where these
-    are exact, and :math:`\alpha/N + \gamma (k+1)/(N-1)` in expectation where the N rows are draws
-    from N(0, I), at any n. Its minimum over the scale of a Gaussian is at one. The minimum of the
-    textbook form (``unbiased=False``: c = 1 and no trace term) is not: sampling noise in the
-    covariance grows with the covariance, so that its minimum is a shrunken embedding, of variance
-    :math:`(1 - \alpha/(2\gamma n)) / (1 + (k+1)/(n-1))` when N is infinite; at n = 128
-    that is 0.93 for k = 8 and 0.66 for k = 64.
+    For new draws from N(0, I) (infinite N), the penalty is zero in expectation. For finite N, the
+    penalty compares the mean and the covariance of all N samples with zero and the identity. If
+    these moments are exact, the expectation is zero. If the N samples are draws from N(0, I), the
+    expectation is :math:`\alpha/N + \gamma (k+1)/(N-1)` at any n. The minimum over the scale of a
+    Gaussian is at one.
+
+    The textbook form (``unbiased=False``: c = 1 and no trace term) is biased: the sampling noise of
+    the covariance grows with the covariance, so that the minimum is an embedding of variance
+    :math:`(1 - \alpha/(2\gamma n)) / (1 + (k+1)/(n-1))` when N is infinite. At n = 128
+    this variance is 0.93 for k = 8 and 0.66 for k = 64.
 
     Division by k makes the penalty the mean over components of the squared error of the
-    covariance's eigenvalues, so that it compares across k: an embedding collapsed to a
-    point scores about ``cov_weight``.
+    covariance's eigenvalues. Therefore penalties of different k can be compared: an embedding that
+    has collapsed to a point scores about ``cov_weight``.
 
     Parameters
     ----------
@@ -46,17 +48,17 @@ class MomentMatching(Regularizer):
 
     Notes
     -----
-    The correction is exact for Gaussian embeddings (with finite N, to a relative 2/N). For
+    The correction is exact for Gaussian embeddings (with finite N, up to a relative 2/N). For
     others the minimum is at a variance near
     :math:`c / (1 + (\kappa-1)/n + (k+1)/(n(n-1)))` with :math:`\kappa = E|u|^4/k`: 0.98 for
     independent Laplace components and 0.81 for an elliptical t with 5 degrees of freedom,
-    at k = 8 and n = 128. ``calibration="affine"`` removes what is left.
+    at k = 8 and n = 128. ``calibration="affine"`` removes the remaining error.
 
-    With k >= n the batch covariance is singular; the penalty is still right in expectation
+    With k >= n the batch covariance is singular. The penalty is still correct in expectation
     but very noisy.
 
-    Two moments do not make a Gaussian: clusters with the right mean and covariance score
-    zero and stay clusters.
+    Matching two moments does not make the embedding Gaussian: clusters with the right mean and
+    covariance score zero. `SlicedEppsPulley` detects such clusters.
 
     Examples
     --------

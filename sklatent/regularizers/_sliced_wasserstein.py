@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance: sorted projections against those of N(0, I)."""
+"""Sliced Wasserstein distance: compare sorted projections with those of N(0, I)."""
 
 import math
 from functools import lru_cache
@@ -25,28 +25,35 @@ class SlicedWasserstein(Regularizer):
         - \Big(\frac1\rho - 1\Big)\Big],
         \quad \rho = \frac1n \sum_i m_i^2, \quad s = \frac{3}{4 (k + 2)} .
 
-    This is the distance of Kolouri et al. (2018) with targets from the normal distribution
-    itself rather than from draws. For N(0, v I) its expectation is :math:`(\sqrt v - 1)^2 / s` at
-    any n and k: zero for N(0, I), and least there. With plain quantiles of N(0, 1) for targets
-    the minimum would be at a variance of 0.886, 0.969, 0.992 for n = 32, 128, 512. In the unit s,
-    one component of variance v scores (v - 1)^2 / k near N(0, I), as with `MomentMatching`.
+    This is the distance of Kolouri et al. (2018), with expected order statistics in place of sorted
+    draws. For N(0, v I) its expectation is :math:`(\sqrt v - 1)^2 / s` at any n and k. The
+    expectation is therefore zero, and minimal, for N(0, I). With the quantiles of N(0, 1) in place
+    of :math:`m_i / \rho`, the minimum would be at a variance of 0.886, 0.969, 0.992 for n = 32,
+    128, 512. In the unit s, one component of variance v scores (v - 1)^2 / k near N(0, I), as with
+    `MomentMatching`.
 
     Parameters
     ----------
     n_slices : int, default=64
-        Number of directions, drawn anew for each batch.
+        Number of random directions. Each batch has new directions.
 
     Notes
     -----
     The :math:`m_i` are integrated numerically, once for each n.
 
-    It can be negative: a batch whose projections are more regular than Gaussian draws would be
-    scores below zero. Batches that are all of the data (n rows drawn from n) are best at the
-    targets themselves, of variance :math:`1/\rho`: 1.02 at n = 128.
+    The penalty can be negative: a batch scores below zero if its projections are more regular than
+    Gaussian draws. If each batch contains all of the data (n samples drawn from n), the minimum is
+    at projections equal to :math:`m_i / \rho`, which have the variance :math:`1/\rho`: 1.02 at n =
+    128.
 
-    Lines in all directions know one direction only by its share of them. On the scale where a
-    single component counts as with `MomentMatching`, what all components have in common, such
-    as their scale, counts (k + 2)/3 times as much as there.
+    Each component contributes only a small share of a random projection. In the unit s, an error of
+    a single component counts as with `MomentMatching`. An error that all components have in common,
+    such as a wrong scale, counts (k + 2)/3 times as much as with `MomentMatching`.
+
+    References
+    ----------
+    Kolouri, Pope, Martin & Rohde (2018). `Sliced-Wasserstein autoencoder
+    <https://arxiv.org/abs/1804.01947>`_.
 
     Examples
     --------
@@ -86,8 +93,8 @@ class SlicedWasserstein(Regularizer):
 @lru_cache
 def normal_order_statistics(n: int) -> np.ndarray:
     """Integrate the expected order statistics of n draws from N(0, 1), ascending."""
-    # Trapezoids around Blom's approximation, in units of the statistic's standard deviation:
-    # an even grid is spectrally accurate for these bell-shaped densities.
+    # The trapezoidal rule around Blom's approximation, in units of the statistic's standard
+    # deviation. An even grid converges fast for these bell-shaped densities.
     rank = np.arange(1, n + 1)[:, None]
     p = (rank - 0.375) / (n + 0.25)
     centre = ndtri(p)

@@ -1,4 +1,4 @@
-"""How lines are chosen for the regularizers that measure along lines."""
+"""Random directions for the regularizers that compare projections."""
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ def random_directions(
 ) -> Tensor:
     """Draw directions that are uniform on the sphere, in orthogonal sets.
 
-    Directions of one set are orthonormal (columns of a Haar-distributed rotation), which makes
-    the average over slices less noisy than independent ones (Rowland et al. 2019); each
-    direction by itself is uniform.
+    The directions of one set are orthonormal: the columns of a Haar-distributed rotation. The
+    average over slices is then less noisy than with independent directions (Rowland et al. 2019).
+    Each direction by itself is uniform.
 
     Parameters
     ----------
@@ -20,9 +20,9 @@ def random_directions(
     n_slices : int
         S.
     generator : torch.Generator or None
-        On the CPU.
+        CPU generator. If None, use torch's global generator.
     like : Tensor
-        Gives type and device.
+        Tensor whose type and device the directions take.
 
     Returns
     -------
@@ -39,10 +39,11 @@ def random_directions(
 
 
 def sliced_scale(curvature: float, n_components: int) -> float:
-    """Return the unit s that puts an average over directions on the scale of `MomentMatching`.
+    """Return the unit s that gives an average over directions the scale of `MomentMatching`.
 
-    Where a Gaussian line of variance v scores ``curvature * (v - 1)^2`` near v = 1, the average
-    over directions for one component of variance v is 3 / (k (k + 2)) times that, the mean
-    fourth power of a direction's component. In units of s it is (v - 1)^2 / k.
+    Let a Gaussian projection of variance v score ``curvature * (v - 1)^2`` near v = 1. If one
+    component has the variance v, the average over directions is 3 / (k (k + 2)) times this score.
+    The factor is the mean fourth power of an entry of a direction. In units of s the average
+    is (v - 1)^2 / k.
     """
     return 3 * curvature / (n_components + 2)
