@@ -1,8 +1,8 @@
-"""Encoder, decoder and the layers they are made of; they know no data and no loss.
+"""Encoder, decoder and their layers, without data or loss.
 
-Every layer can hold a stack of models, of which `training.stack` makes one: its parameters then
-carry leading axes ``models``, and inputs of shape (*models, n, in) give outputs of shape
-(*models, n, out). The plain case is the computation of `torch.nn.Linear`.
+Every layer can hold a stack of models, as `training.stack` builds it. The parameters of a stack
+have the leading axes ``models``, and inputs of shape (*models, n, in) give outputs of shape
+(*models, n, out). A single model computes the same as `torch.nn.Linear`.
 """
 
 import math
@@ -22,16 +22,16 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class Embedding(NamedTuple):
-    """What an encoder says of a batch, in standard coordinates.
+    """The output of an encoder for a batch, in standard coordinates.
 
     Attributes
     ----------
     mean : Tensor of shape (..., n, k)
         The embedding's mean given x.
     log_var : Tensor of shape (..., n, k) or None
-        Logarithm of the embedding's variance given x; None for a deterministic encoder.
+        Logarithm of the embedding's variance given x. None for a deterministic encoder.
     sample : Tensor of shape (..., n, k)
-        One draw per row; the mean itself for a deterministic encoder.
+        One draw for each sample. For a deterministic encoder, the mean.
     """
 
     mean: Tensor
@@ -40,7 +40,7 @@ class Embedding(NamedTuple):
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """X weight^T + bias, for one model or a stack of them.
+    """Return x weight^T + bias, for one model or a stack of models.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 class Linear(nn.Module):
-    """An affine map.
+    """Affine map.
 
     Weights and biases are drawn from U(-1/sqrt(in), 1/sqrt(in)), as in `torch.nn.Linear`.
 
@@ -69,7 +69,7 @@ class Linear(nn.Module):
     ----------
     in_features, out_features : int
     generator : torch.Generator, default=None
-        Source of the initial weights; torch's global one if None.
+        Generator of the initial weights. If None, use torch's global generator.
     zero : bool, default=False
         Whether weights and biases start at zero instead.
 
@@ -101,18 +101,18 @@ class Linear(nn.Module):
 
 
 class MLP(nn.Sequential):
-    """A multilayer perceptron.
+    """Multilayer perceptron.
 
     Parameters
     ----------
     in_features, out_features : int
     hidden_layer_sizes : sequence of int, default=()
-        Widths of the hidden layers; none makes it one affine map.
+        Widths of the hidden layers. Without hidden layers, the network is one affine map.
     activation : {"silu", "relu", "gelu", "tanh"}, default="silu"
     generator : torch.Generator, default=None
         As in `Linear`.
     zero_last : bool, default=False
-        Whether the last layer starts at zero, and with it the output.
+        Whether the last layer, and therefore the output, starts at zero.
 
     Examples
     --------
@@ -142,15 +142,20 @@ class MLP(nn.Sequential):
 
 
 class Gated(nn.Module):
-    """A module times a gain per output feature that starts at zero.
+    """A module times a gain for each output feature, where the gains start at zero.
 
-    This starts any module at zero, as a zero last layer starts `MLP` (Bachlechner et al.
-    2021, ReZero).
+    With the gains, the output of any module starts at zero, as the output of an `MLP` with a zero
+    last layer does.
 
     Parameters
     ----------
     module : torch.nn.Module
     out_features : int
+
+    References
+    ----------
+    Bachlechner et al. (2021). `ReZero is all you need: fast convergence at large depth
+    <https://arxiv.org/abs/2003.04887>`_. UAI.
     """
 
     def __init__(self, module: nn.Module, out_features: int) -> None:
@@ -163,16 +168,16 @@ class Gated(nn.Module):
 
 
 class WithSkip(nn.Module):
-    """A network beside a fixed linear map.
+    """The sum of a network and a fixed linear map.
 
-    The linear map is kept in float64 and rounded to the module's type from there, so that
-    converting the module to float32 for training and to float64 for prediction loses nothing.
+    The module keeps the linear map in float64 and rounds this copy to the module's type. Therefore
+    a conversion to float32 for training and back to float64 for prediction loses no precision.
 
     Parameters
     ----------
     network : torch.nn.Module
     skip : Tensor of shape (*models, out, in) or None
-        The linear map; None for the network alone.
+        The linear map. If None, use the network alone.
     """
 
     exact_skip: Tensor | None
@@ -200,19 +205,25 @@ class WithSkip(nn.Module):
 
 
 class Encoder(WithSkip):
-    """Standardised rows to their embedding in standard coordinates.
+    """Map standardized samples to their embedding in standard coordinates.
 
-    Deterministic: u = W x + f(x). Stochastic: u ~ N(W x + f_1(x), diag exp(l + f_2(x))), with
-    f = (f_1, f_2) of 2k outputs, reparametrised (Kingma & Welling 2014).
+    A deterministic encoder is u = W x + f(x). A stochastic encoder is
+    u ~ N(W x + f_1(x), diag exp(l + f_2(x))), with f = (f_1, f_2) of 2k outputs. Its draws use the
+    reparametrization of Kingma & Welling (2014).
 
     Parameters
     ----------
     network : torch.nn.Module
         f, with k outputs, or 2k for a stochastic encoder.
     skip : Tensor of shape (*models, k, p) or None
-        W; None leaves it out.
+        W. If None, there is no linear map.
     log_var : Tensor of shape (*models, k) or None
-        l; None makes the encoder deterministic.
+        l. If None, the encoder is deterministic.
+
+    References
+    ----------
+    Kingma & Welling (2014). `Auto-encoding variational Bayes
+    <https://arxiv.org/abs/1312.6114>`_. ICLR.
     """
 
     log_var: Tensor | None
@@ -231,7 +242,7 @@ class Encoder(WithSkip):
         ----------
         x : Tensor of shape (..., n, p)
         noise : Tensor of shape (..., n, k) or None
-            Standard normal draws for the sample; None takes the mean for the sample.
+            Standard normal draws. If None, the mean takes the place of the draw.
         """
         mean, log_var = self.network(x), None
         if self.log_var is not None:
@@ -244,14 +255,14 @@ class Encoder(WithSkip):
 
 
 class Decoder(WithSkip):
-    """Standard coordinates to the task's output: V u + g(u), or g(u) without a skip.
+    """Map standard coordinates to the task's output: V u + g(u), or g(u) without V.
 
     Parameters
     ----------
     network : torch.nn.Module
         g.
     skip : Tensor of shape (*models, out, k) or None
-        V; None leaves it out.
+        V. If None, there is no linear map.
     """
 
     def forward(self, u: Tensor) -> Tensor:
@@ -259,7 +270,7 @@ class Decoder(WithSkip):
 
 
 class Autoencoder(nn.Module):
-    """An encoder and, where the task has one, a decoder.
+    """An encoder and, if the task has one, a decoder.
 
     Parameters
     ----------
@@ -273,6 +284,6 @@ class Autoencoder(nn.Module):
         self.decoder = decoder
 
     def forward(self, x: Tensor, noise: Tensor | None = None) -> tuple[Embedding, Tensor | None]:
-        """Embed a batch and decode the embedding's sample."""
+        """Embed a batch, and decode the draw of each sample."""
         embedding = self.encoder(x, noise)
         return embedding, None if self.decoder is None else self.decoder(embedding.sample)

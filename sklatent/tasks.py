@@ -1,4 +1,4 @@
-"""What an embedding is for: a loss per sample. Tasks know no network and validate no input."""
+"""Tasks of the embedding: a loss for each sample, without networks or input validation."""
 
 import math
 from abc import ABC, abstractmethod
@@ -12,12 +12,13 @@ from torch import Tensor
 
 __all__ = ["Classification", "FunctionTask", "Reconstruction", "Regression", "Task"]
 
-#: Share of a variance below which what a linear fit leaves unexplained counts as rounding error.
+#: Share of a variance below which the residual variance of a linear fit counts as rounding error.
 NOISE_FLOOR = 1e-6
 
-#: The textbook's beta at ``reg_weight=1``, of all tasks but reconstruction. What z says of y it
-#: says of x, I(z; x) >= I(z; y) (the data processing inequality), so that a beta of 1 pays for no
-#: embedding. A smaller beta pays where it is below the dependence of y on x, which may be weak.
+#: The beta of the beta-VAE at ``reg_weight=1``, for all tasks but reconstruction. The data
+#: processing inequality gives I(z; x) >= I(z; y). With a beta of 1 the divergence therefore costs
+#: at least as much as the embedding gains, and a constant embedding is optimal. The dependence of y
+#: on x may be weak, so the default beta is small.
 LABEL_BETA = 0.02
 
 
@@ -28,8 +29,8 @@ def __dir__() -> list[str]:
 class Task(ABC, BaseEstimator):
     """Base class of the tasks.
 
-    A task holds parameters only; ``GaussianEmbedder.fit`` clones it and calls `fit` on the
-    clone. To write your own, derive from this class, take parameters in ``__init__`` as
+    A task holds parameters only. ``GaussianEmbedder.fit`` clones the task and calls `fit` on the
+    clone. To write your own task, derive from this class, take parameters in ``__init__`` as
     scikit-learn estimators do, and define `loss`.
 
     Attributes
@@ -37,16 +38,17 @@ class Task(ABC, BaseEstimator):
     supervised : bool
         Whether ``GaussianEmbedder.fit`` needs y.
     standardized : bool
-        In which coordinates `loss` is given x and z: False (the default) for the user's, those
-        of X and of the target; True for the networks', (x - mean) / scale and N(0, I).
+        The coordinates of the arguments x and z of `loss`. If False (the default), x has the units
+        of X, and z the coordinates of the target. If True, x is standardized, (x - mean) / scale,
+        and z is in standard coordinates, where the target is N(0, I).
     out_features_ : int or None
-        Width of the default decoder's output; None (the default) for no decoder.
+        Number of outputs of the default decoder. None (the default) means no decoder.
     nats_ : float
-        Nats per unit of the loss; 1 (the default) for a negative log-likelihood.
+        Nats per unit of the loss. The default of 1 is right for a negative log-likelihood.
     beta : float
-        What ``reg_weight=1`` is as the beta of the textbooks: the weight of the KL divergence of
-        `regularizers.KLDivergence` against the loss, both in nats. 0.02 by default, since a beta
-        of 1 leaves nothing of an embedding that predicts labels; 1 for `Reconstruction`.
+        The beta of the beta-VAE at ``reg_weight=1``: the weight of `regularizers.KLDivergence`
+        relative to the loss, both in nats. `Reconstruction` has the beta 1. The default is 0.02,
+        because a beta of 1 makes a constant embedding optimal for a task that predicts labels.
 
     Examples
     --------
@@ -72,24 +74,24 @@ class Task(ABC, BaseEstimator):
         noise_variance: float,
         weight: NDArray | None,
     ) -> "Task":
-        """Set the task's units on the training rows.
+        """Learn the task's units from the training samples.
 
         Parameters
         ----------
         x : ndarray of shape (n, p)
-            Standardised rows: mean 0, mean variance per feature 1.
+            Standardized samples: mean 0, mean variance per feature 1.
         y : ndarray of shape (n,) or (n, q), or None
         u : ndarray of shape (n, k)
             The whitened principal components of x.
         noise_variance : float
-            Variance per feature of x that u leaves unexplained.
+            Variance per feature of x that u does not explain.
         weight : ndarray of shape (n,) or None
             Sample weights, all positive.
         """
         return self
 
     def encode(self, y: NDArray | None) -> NDArray | None:
-        """Return y as the numbers that `loss` is given."""
+        """Return y as the numbers that are passed to `loss`."""
         return y
 
     @abstractmethod
@@ -100,9 +102,9 @@ class Task(ABC, BaseEstimator):
         ----------
         x : Tensor of shape (..., n, p)
         z : Tensor of shape (..., n, k)
-            The embedding's sample.
+            The embedding: one draw for each sample if the encoder is stochastic.
         output : Tensor of shape (..., n, q) or None
-            What the decoder returns; None without one.
+            The output of the decoder. None without a decoder.
         y : Tensor of shape (..., n) or (..., n, q), or None
 
         Returns
@@ -112,14 +114,19 @@ class Task(ABC, BaseEstimator):
 
 
 class Reconstruction(Task):
-    r"""Give back x: the unexplained share of variance.
+    r"""Reconstruct x: the share of variance that the reconstruction does not explain.
 
     The loss of a sample is :math:`|x - \hat x|^2 / \sum_j \mathrm{Var}(x_j)`, with the
-    variances of the n training rows (divisor n - 1); its mean over those is 1 - R^2, times
-    (n - 1)/n. One unit is
-    :math:`\sum_j \mathrm{Var}(x_j) / (2 \sigma^2)` nats, :math:`\sigma^2` being the
-    residual variance per feature of principal component analysis at the same number of
+    variances of the n training samples (divisor n - 1). The mean loss of the training samples is
+    1 - R^2, times (n - 1)/n. One unit of the loss is
+    :math:`\sum_j \mathrm{Var}(x_j) / (2 \sigma^2)` nats, where :math:`\sigma^2` is the
+    residual variance per feature of principal component analysis with the same number of
     components (Tipping & Bishop 1999, eq. 8).
+
+    References
+    ----------
+    Tipping & Bishop (1999). `Probabilistic principal component analysis
+    <https://doi.org/10.1111/1467-9868.00196>`_. Journal of the Royal Statistical Society B 61.
 
     Examples
     --------
@@ -133,24 +140,24 @@ class Reconstruction(Task):
     beta = 1.0
 
     def fit(self, x, y, u, noise_variance, weight):
-        """Set the decoder's width and the nats per unit of the loss."""
+        """Set the number of outputs of the decoder and the nats per unit of the loss."""
         self.out_features_ = x.shape[1]
         self.nats_ = x.shape[1] / (2 * max(noise_variance, NOISE_FLOOR))
         return self
 
     def encode(self, y):
-        """Return None: y is not used."""
+        """Return None, because the task ignores y."""
         return
 
     def loss(self, x, z, output, y):
-        """Return the squared error per feature of standardised rows."""
+        """Return the mean over features of the squared error of each standardized sample."""
         return (x - output).square().mean(dim=-1)
 
 
 class Classification(Task):
-    r"""Tell classes apart: cross-entropy over the logarithm of the number of classes.
+    r"""Predict classes: cross-entropy divided by the logarithm of the number of classes.
 
-    One is the loss of a uniform guess, and log(n_classes) nats.
+    A uniform guess has the loss 1. One unit of the loss is log(n_classes) nats.
 
     Attributes
     ----------
@@ -168,14 +175,14 @@ class Classification(Task):
     standardized = True
 
     def fit(self, x, y, u, noise_variance, weight):
-        """Learn the classes, the decoder's width and the nats per unit of the loss."""
+        """Learn the classes, the number of outputs and the nats per unit of the loss."""
         self.classes_ = np.unique(y)
         self.out_features_ = len(self.classes_)
         self.nats_ = math.log(len(self.classes_))
         return self
 
     def encode(self, y):
-        """Return the labels as indices into ``classes_``; ValueError for unknown labels."""
+        """Return the labels as indices into ``classes_``. Unknown labels raise a ValueError."""
         codes = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         unknown = np.unique(y[self.classes_[codes] != y])
         if len(unknown):
@@ -186,7 +193,7 @@ class Classification(Task):
         return codes
 
     def loss(self, x, z, output, y):
-        """Return the cross-entropy of each sample over log(n_classes)."""
+        """Return the cross-entropy of each sample, divided by log(n_classes)."""
         log_proba = output.log_softmax(dim=-1)
         index = y.expand(output.shape[:-1]).unsqueeze(-1)
         return -log_proba.gather(-1, index).squeeze(-1) / math.log(output.shape[-1])
@@ -201,13 +208,13 @@ class Classification(Task):
 
 
 class Regression(Task):
-    r"""Predict numbers: the unexplained share of variance, averaged over the outputs.
+    r"""Predict numbers: the share of variance that is not explained, averaged over the outputs.
 
     The loss of a sample is the mean over outputs of
-    :math:`(y_j - \hat y_j)^2 / \mathrm{Var}(y_j)`, with the variances of the training rows;
-    its mean over those is 1 - R^2. With q outputs one unit is :math:`q / (2 \sigma^2)` nats,
-    :math:`\sigma^2` being the share of variance that a linear regression on the principal
-    components leaves unexplained.
+    :math:`(y_j - \hat y_j)^2 / \mathrm{Var}(y_j)`, with the variances of the training samples. The
+    mean loss of the training samples is 1 - R^2. With q outputs, one unit of the loss is
+    :math:`q / (2 \sigma^2)` nats, where :math:`\sigma^2` is the share of variance that a linear
+    regression on the principal components does not explain.
 
     Examples
     --------
@@ -221,12 +228,12 @@ class Regression(Task):
     standardized = True
 
     def fit(self, x, y, u, noise_variance, weight):
-        """Learn mean and scale of y, the decoder's width and the nats per unit of the loss."""
+        """Learn mean and scale of y, the number of outputs and the nats per unit of the loss."""
         self.shape_ = y.shape[1:]
         y = y.reshape(len(y), -1).astype(np.float64)
         self.mean_ = np.average(y, axis=0, weights=weight)
         scale = np.sqrt(np.average((y - self.mean_) ** 2, axis=0, weights=weight))
-        # What is left of a constant is the rounding error of its mean.
+        # A constant output has a scale above zero only because its mean is rounded.
         varies = scale > 4 * np.finfo(np.float64).eps * np.abs(self.mean_)
         self.scale_ = np.where(varies, scale, 1.0)
         self.out_features_ = y.shape[1]
@@ -242,12 +249,12 @@ class Regression(Task):
         """Return y with mean 0 and variance 1 per output, of shape (n, q)."""
         if y.shape[1:] != self.shape_:
             raise ValueError(
-                f"y must have shape {('n_samples', *self.shape_)} as at first, got {y.shape}"
+                f"y must have shape {('n_samples', *self.shape_)}, as in fit, got {y.shape}"
             )
         return (y.reshape(len(y), -1) - self.mean_) / self.scale_
 
     def loss(self, x, z, output, y):
-        """Return the squared error per standardised output."""
+        """Return the mean over outputs of the squared error of each sample, in standard units."""
         return (y - output).square().mean(dim=-1)
 
     def predict(self, output: NDArray) -> NDArray:
@@ -256,7 +263,7 @@ class Regression(Task):
 
 
 class FunctionTask(Task):
-    """A task that is a user's function; what ``task=function`` stands for.
+    """A task whose loss is a user's function, as ``task=function`` creates it.
 
     Parameters
     ----------
@@ -268,19 +275,20 @@ class FunctionTask(Task):
         self.function = function
 
     def loss(self, x, z, output, y):
-        """Return the function's value; ValueError where it fails for want of output or y."""
+        """Return the function's value. A missing `output` or `y` raises a ValueError."""
         try:
             return self.function(x, z, output, y)
         except (AttributeError, TypeError) as error:
             absent = [
                 f"{name} is None: pass {argument}."
-                for name, value, argument in (("output", output, "decoder"), ("y", y, "y"))
+                for name, value, argument in (("output", output, "a decoder"), ("y", y, "y"))
                 if value is None
             ]
             if "NoneType" not in str(error) or not absent:
                 raise
             raise ValueError(
-                f"task={self.function!r} failed with: {error}. Its {' Its '.join(absent)}"
+                f"task={self.function!r} failed with: {error}. "
+                f"Its argument {' Its argument '.join(absent)}"
             ) from error
 
 

@@ -145,12 +145,14 @@ def test_labels_that_cannot_be_scored(task):
 
 def test_a_function_without_the_y_or_decoder_that_it_uses():
     embedder = GaussianEmbedder(2, task=distance)
-    with pytest.raises(ValueError, match=r"task=<function distance .* Its y is None: pass y\.$"):
+    with pytest.raises(
+        ValueError, match=r"task=<function distance .* Its argument y is None: pass y\.$"
+    ):
         embedder.fit(X)
-    with pytest.raises(ValueError, match=r"Its y is None: pass y\.$"):
+    with pytest.raises(ValueError, match=r"Its argument y is None: pass y\.$"):
         embedder.set_params(max_iter=0).fit(X, X[:, 0]).score(X)
     embedder = GaussianEmbedder(2, task=lambda x, z, output, y: output.square().sum(-1))
-    with pytest.raises(ValueError, match=r"Its output is None: pass decoder\.$"):
+    with pytest.raises(ValueError, match=r"Its argument output is None: pass a decoder\.$"):
         embedder.set_params(decoder=None).fit(X, X[:, 0])
     # Errors of another kind are the user's own.
     with pytest.raises(TypeError, match="unsupported operand"):
