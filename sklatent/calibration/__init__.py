@@ -1,4 +1,4 @@
-"""Invertible maps fitted after training that bring the training embedding to N(0, I)."""
+"""Invertible maps, fitted after training, from the training embedding to N(0, I)."""
 
 from ._affine import AffineCalibration
 from ._gaussianization import Gaussianization

@@ -1,4 +1,4 @@
-"""The affine map that gives the training embedding mean zero and covariance one."""
+"""The affine map that gives the training embedding mean zero and covariance I."""
 
 from typing import Self
 
@@ -12,20 +12,25 @@ VARIANCE_FLOOR = 1e-6
 
 
 class AffineCalibration:
-    r"""The affine map that makes an embedding's mean zero and its covariance the identity.
+    r"""Affine map that gives an embedding mean zero and the identity as covariance.
 
     .. math:: u \mapsto S^{-1/2} (u - m)
 
     with the mean m and the covariance S (divisor n - 1) of the training embedding. Of all
     matrices that whiten, the symmetric root changes the embedding least (Kessy, Lewin &
-    Strimmer 2018): signs and order of the components survive.
+    Strimmer 2018). The components therefore keep their signs and their order.
 
     Attributes
     ----------
     mean_ : ndarray of shape (k,)
     root_ : ndarray of shape (k, k)
-        S^(1/2), its eigenvalues floored.
+        S^(1/2). Eigenvalues of S below 1e-6 are replaced by 1e-6.
     inverse_root_ : ndarray of shape (k, k)
+
+    References
+    ----------
+    Kessy, Lewin & Strimmer (2018). `Optimal whitening and decorrelation
+    <https://doi.org/10.1080/00031305.2016.1277159>`_. The American Statistician 72.
 
     Examples
     --------
@@ -38,10 +43,10 @@ class AffineCalibration:
     """
 
     def fit(self, u: NDArray, weight: NDArray | None = None) -> Self:
-        """Learn the map from rows u of shape (n, k).
+        """Learn the map from samples u of shape (n, k).
 
-        Directions with a variance below 1e-6 are treated as if they had that variance, with a
-        warning: to stretch them to one would show rounding errors.
+        A direction with a variance below 1e-6 is treated as if it had the variance 1e-6, and `fit`
+        warns. To scale such a direction to unit variance would amplify rounding errors.
         """
         n = len(u)
         u = u.astype(np.float64)
@@ -52,8 +57,8 @@ class AffineCalibration:
         if collapsed := int((variances < VARIANCE_FLOOR).sum()):
             warn(
                 f"{collapsed} of {u.shape[1]} directions of the embedding have collapsed "
-                f"(variance below {VARIANCE_FLOOR:g}); the calibrated embedding has no variance "
-                "there either. Lower n_components or reg_weight.",
+                f"(variance below {VARIANCE_FLOOR:g}). The calibration does not restore their "
+                "variance. Lower n_components or reg_weight.",
             )
         scales = np.sqrt(np.maximum(variances, VARIANCE_FLOOR))
         self.root_ = (axes * scales) @ axes.T
@@ -61,7 +66,7 @@ class AffineCalibration:
         return self
 
     def transform(self, u: NDArray) -> NDArray:
-        """Return the calibrated rows, in the type of u."""
+        """Return the calibrated samples, in the type of u."""
         return ((u - self.mean_) @ self.inverse_root_).astype(u.dtype, copy=False)
 
     def inverse_transform(self, u: NDArray) -> NDArray:

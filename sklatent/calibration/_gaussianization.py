@@ -1,4 +1,4 @@
-"""The map that makes an embedding look Gaussian in every direction."""
+"""An invertible map that makes the projections of an embedding in all directions Gaussian."""
 
 from typing import NamedTuple, Self
 
@@ -14,33 +14,33 @@ from .._epps_pulley import WEIGHTS as EPPS_PULLEY
 from ._affine import AffineCalibration
 from ._splines import KNOTS, Splines
 
-#: Projections are seen through histograms: 1/32 is far below any bandwidth.
+#: Histograms represent the projections. Their bin width of 1/32 is far below any bandwidth.
 BINS = np.linspace(-8, 8, 513)
 BIN_CF = np.exp(1j * np.outer(FREQUENCIES, BINS))
 
 MAX_ROUNDS = 64
-DIRECTIONS = 128  # looked at in each round
-ASCENT_STEPS = 8  # from the best of them
-SEARCH_ROWS = 16384  # that they are looked at on
-LEVEL = 0.05  # of the test that no direction of a round is non-Gaussian
+DIRECTIONS = 128  # random directions that each round tests
+ASCENT_STEPS = 8  # of gradient ascent from the best directions
+SEARCH_ROWS = 16384  # samples used to find directions
+LEVEL = 0.05  # of the test that all directions of a round are Gaussian
 BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
 PATIENCE = 8  # rounds in which the mean statistic must fall by a tenth
-LEAST_SLOPE = 1e-5  # of all rounds together: bounds how much the inverse magnifies errors
-SPENT = 1 / 6  # share of what is left of its logarithm that a round may use
-EXTREMES = 1.5  # rows on either side beyond which a map is not estimated; not whole: no ties
+LEAST_SLOPE = 1e-5  # of all rounds together: limits how much the inverse amplifies errors
+SPENT = 1 / 6  # share of the remaining logarithm of LEAST_SLOPE that a round may use
+EXTREMES = 1.5  # samples on each side where no map is estimated; not an integer: no ties
 
 
 def _bins(p: NDArray) -> tuple[NDArray, NDArray]:
-    """Return the bin to the left of each element, and how far it is toward the next."""
+    """Return the bin to the left of each element, and the element's position between bins."""
     position = (np.clip(p, BINS[0], BINS[-1]) - BINS[0]) / (BINS[1] - BINS[0])
     left = np.minimum(position.astype(np.intp), len(BINS) - 2)
     return left, position - left
 
 
 def _histogram(p: NDArray, weight: NDArray | None) -> NDArray:
-    """Return the share of the rows of p, (n, m), in each bin, (bins, m).
+    """Return the share of the samples of p, (n, m), in each bin, (bins, m).
 
-    A row counts for both bins that it lies between: small changes of p make small changes.
+    Each sample is divided between its two nearest bins, so that the histogram is continuous in p.
     """
     n, m = p.shape
     left, toward = _bins(p)
@@ -52,12 +52,12 @@ def _histogram(p: NDArray, weight: NDArray | None) -> NDArray:
 
 
 def _epps_pulley(histogram: NDArray) -> NDArray:
-    """Return how far each column's characteristic function is from N(0, 1)'s, squared."""
+    """Return the squared distance of each column's characteristic function from N(0, 1)'s."""
     return EPPS_PULLEY @ np.abs(BIN_CF @ histogram - NORMAL_CF[:, None]) ** 2
 
 
 def _influence(p: NDArray, histogram: NDArray) -> NDArray:
-    """Return the derivative of each column's statistic along its elements, times n."""
+    """Return n times the derivative of each column's statistic with respect to its elements."""
     error = BIN_CF @ histogram - NORMAL_CF[:, None]
     table = -2 * (BIN_CF.T @ ((EPPS_PULLEY * FREQUENCIES)[:, None] * np.conj(error))).imag
     left, toward = _bins(p)
@@ -66,10 +66,10 @@ def _influence(p: NDArray, histogram: NDArray) -> NDArray:
 
 
 def _null_eigenvalues() -> NDArray:
-    """Return the eigenvalues of n times the statistic's limit law, a sum of chi-squares.
+    """Return the weights of the chi-squares whose sum is the limit law of n times the statistic.
 
-    That is for rows that are Gaussian, and standardised: what the mean and the variance
-    explain is taken out of the covariance of the empirical characteristic function.
+    The limit law holds for Gaussian samples that are standardized by their own mean and variance.
+    The standardization removes two terms from the covariance of the characteristic function.
     """
     t, s = FREQUENCIES[:, None], FREQUENCIES
     near, far = np.exp(-((t - s) ** 2) / 2), np.exp(-((t + s) ** 2) / 2)
@@ -83,17 +83,17 @@ def _null_eigenvalues() -> NDArray:
 
 NULL_EIGENVALUES = _null_eigenvalues()
 NULL_MEAN = NULL_EIGENVALUES.sum()
-#: Exceeded by the largest of all directions' statistics with probability LEVEL or less
-#: (Bonferroni; the tail of the limit law after Zolotarev 1961).
+#: For Gaussian samples, the largest statistic of all directions exceeds this threshold with a
+#: probability of at most LEVEL (Bonferroni; tail of the limit law after Zolotarev 1961).
 CRITICAL = NULL_EIGENVALUES[0] * chi2.isf(
     LEVEL / DIRECTIONS * np.sqrt(np.prod(1 - NULL_EIGENVALUES[1:] / NULL_EIGENVALUES[0])), 1
 )
 
 
 def _gaussianizing(histogram: NDArray, n: float, strength: NDArray, floor: float) -> Splines:
-    """Return splines from the identity (strength 0) to each column's map to N(0, 1) (1).
+    """Return splines between the identity (strength 0) and each column's map to N(0, 1) (1).
 
-    Between clusters that map is all but flat; the splines' slopes are at least floor.
+    Between clusters the map to N(0, 1) is nearly flat. The splines' slopes are at least floor.
     """
     h = BANDWIDTH * n**-0.2
     share = np.cumsum(histogram, axis=0)
@@ -107,7 +107,7 @@ def _gaussianizing(histogram: NDArray, n: float, strength: NDArray, floor: float
     quantile = ndtri(np.clip(cdf, 1e-12, 1 - 1e-12))
     values = scale * quantile
     slopes = scale / h * bumps / np.exp(-(quantile**2) / 2)
-    # Outside [low, high] the map is a shift: there is no evidence for more.
+    # Outside [low, high] the map is a shift, because there are too few samples to estimate more.
     values += KNOTS[:, None] - x
     slopes = np.where(x == KNOTS[:, None], slopes, 1.0)
     slopes[[0, -1]] = 1.0
@@ -117,7 +117,7 @@ def _gaussianizing(histogram: NDArray, n: float, strength: NDArray, floor: float
 
 
 def _ascend(u: NDArray, weight: NDArray | None, rotation: NDArray) -> NDArray:
-    """Turn the axes to where the sum of their statistics is larger, by projected gradients."""
+    """Rotate the axes to increase the sum of their statistics, by projected gradients."""
     share = np.full(len(u), 1 / len(u)) if weight is None else weight / weight.sum()
     step, best = 0.3, -np.inf
     candidate = rotation
@@ -138,12 +138,12 @@ def _ascend(u: NDArray, weight: NDArray | None, rotation: NDArray) -> NDArray:
 
 
 def _effective(n: int, weight: NDArray | None) -> float:
-    """Return Kish's effective number of rows."""
+    """Return Kish's effective number of samples."""
     return n if weight is None else weight.sum() ** 2 / np.square(weight).sum()
 
 
 class _Round(NamedTuple):
-    """Whiten, rotate, bend each coordinate, rotate back."""
+    """One round: whiten, rotate, transform each coordinate by a spline, rotate back."""
 
     affine: AffineCalibration
     rotation: NDArray
@@ -153,13 +153,13 @@ class _Round(NamedTuple):
         return self.splines(self.affine.transform(u) @ self.rotation) @ self.rotation.T
 
     def log_slope(self, u: NDArray) -> NDArray:
-        """Return the logarithm of the determinant of `transform`'s derivative at rows u."""
+        """Return the logarithm of the determinant of `transform`'s derivative at samples u."""
         slopes = self.splines.slope(self.affine.transform(u) @ self.rotation)
         return np.log(slopes).sum(axis=1) + self.affine.log_slope
 
     @property
     def least_slope(self) -> float:
-        """Return a lower bound of what the round leaves of the distance between two samples."""
+        """Return a lower bound on the ratio of distances after and before the round."""
         return self.affine.least_slope * self.splines.least_slope
 
     def inverse_transform(self, u: NDArray) -> NDArray:
@@ -168,37 +168,41 @@ class _Round(NamedTuple):
 
 
 class Gaussianization:
-    r"""An invertible map that makes an embedding look like N(0, I) in every direction.
+    r"""Invertible map that makes the projections of an embedding in all directions Gaussian.
 
     .. math:: u \mapsto A \circ T_R \circ \dots \circ T_1(u), \qquad
         T_r(u) = Q_r\, t_r(Q_r^T A_r(u)),
 
     with affine maps A, A_r (`AffineCalibration`), rotations Q_r, and increasing functions t_r of
-    one coordinate each (Chen & Gopinath 2000; Laparra et al. 2011). A rotation starts from the
-    most non-Gaussian of 128 random directions and climbs to where its axes' Epps-Pulley
-    statistics (Epps & Pulley 1983) are larger; it is undone after bending, so that the
-    components keep their meaning. A coordinate is bent by
+    one coordinate each (Chen & Gopinath 2000; Laparra et al. 2011). The search for a rotation
+    starts from the most non-Gaussian of 128 random directions. Gradient ascent then increases the
+    Epps-Pulley statistics of the axes (Epps & Pulley 1983). Each round undoes its rotation at the
+    end, so that the components keep their meaning. Each coordinate is transformed by
 
     .. math:: x \mapsto x + \lambda \big(\sqrt{1 + h^2}\, \Phi^{-1}(F_h(x)) - x\big),
 
-    F_h the distribution function of the training rows plus Gaussian noise of standard deviation
-    :math:`h = 2.5\, n^{-1/5}`: smooth, and whatever h, the identity where the rows are Gaussian.
-    With :math:`\lambda = 1 - E_0 / S`, S the statistic and E_0 its expectation for Gaussian rows,
-    weak evidence bends little. The rounds end when none of 128 fresh directions has a statistic
-    that the largest of so many would not reach by chance, when they no longer pay, or after 64.
-    So an embedding that is Gaussian, or has few rows, gets the affine map alone.
+    where F_h is the distribution function of the training samples plus Gaussian noise of standard
+    deviation :math:`h = 2.5\, n^{-1/5}`. This function is smooth and, for any h, the identity if
+    the samples are Gaussian. The strength is :math:`\lambda = 1 - E_0 / S`, with the statistic S
+    and its expectation E_0 for Gaussian samples, so that a statistic near its expectation changes
+    little.
 
-    Beyond the training rows the map is linear along each coordinate. Everywhere it is strictly
-    increasing: between clusters the functions t_r have slopes above a floor, such that two samples
-    keep at least 1e-5 of the distance that the affine map alone would give them. So
-    `inverse_transform` recovers u to within about :math:`10^5 \varepsilon (1 + |z|)` standard
-    deviations of the embedding, where z is what `transform` returns and :math:`\varepsilon` is
-    2e-16 in float64 and 1e-7 in float32.
+    The rounds end if none of 128 new directions has a significant statistic (with Bonferroni's
+    correction for 128 tests), if the statistics no longer decrease, if the bound on the slopes
+    below is reached, or after 64 rounds. Therefore an embedding that is Gaussian, or has few
+    samples, gets the affine map only.
+
+    Beyond the training samples, the map is linear along each coordinate. The map is strictly
+    increasing everywhere: the functions t_r have slopes above a floor. Two samples keep at least
+    1e-5 of the distance that they have after the affine map alone. Therefore `inverse_transform`
+    recovers u to within about :math:`10^5 \varepsilon (1 + |z|)` standard deviations of the
+    embedding, where z is the output of `transform` and :math:`\varepsilon` is 2e-16 in float64 and
+    1e-7 in float32.
 
     Parameters
     ----------
     random_state : int or numpy.random.Generator, default=0
-        Determines the directions looked at.
+        Determines the random directions.
 
     Attributes
     ----------
@@ -206,13 +210,13 @@ class Gaussianization:
 
     References
     ----------
-    - Chen & Gopinath (2000), Gaussianization. NeurIPS 13.
-    - Epps & Pulley (1983), A test for normality based on the empirical characteristic function.
-      Biometrika 70.
-    - Gregory & Delbourgo (1982), Piecewise rational quadratic interpolation to monotonic data.
-      IMA Journal of Numerical Analysis 2.
-    - Laparra, Camps-Valls & Malo (2011), Iterative Gaussianization: from ICA to random
-      rotations. IEEE Transactions on Neural Networks 22.
+    - Chen & Gopinath (2000). Gaussianization. NeurIPS 13.
+    - Epps & Pulley (1983). `A test for normality based on the empirical characteristic function
+      <https://doi.org/10.1093/biomet/70.3.723>`_. Biometrika 70.
+    - Gregory & Delbourgo (1982). `Piecewise rational quadratic interpolation to monotonic data
+      <https://doi.org/10.1093/imanum/2.2.123>`_. IMA Journal of Numerical Analysis 2.
+    - Laparra, Camps-Valls & Malo (2011). `Iterative Gaussianization: from ICA to random rotations
+      <https://arxiv.org/abs/1602.00229>`_. IEEE Transactions on Neural Networks 22.
 
     Examples
     --------
@@ -234,22 +238,22 @@ class Gaussianization:
         self.random_state = random_state
 
     def fit(self, u: NDArray, weight: NDArray | None = None) -> Self:
-        """Learn the map from rows u of shape (n, k).
+        """Learn the map from samples u of shape (n, k).
 
-        Directions in which the rows have collapsed get the affine map alone, with its warning.
+        Collapsed directions get the affine map only, and `AffineCalibration` warns about them.
         """
         rng = np.random.default_rng(self.random_state)
         self._first = AffineCalibration().fit(u, weight)
         u = self._first.transform(u.astype(np.float64))
         variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(u.T, aweights=weight)))
-        alive = variances > 0.5  # of those that have not collapsed it is 1
+        alive = variances > 0.5  # a direction that has not collapsed has the variance 1
         self._axes = np.eye(len(axes)) if alive.all() else axes[:, alive]
         self._rounds: list[_Round] = []
         self._last = AffineCalibration()
         if alive.any():
             u = u @ self._axes
             means: list[float] = []
-            slope = 1.0  # a lower bound of that of all rounds so far, along any direction
+            slope = 1.0  # lower bound on the slope of all rounds so far, in any direction
             while layer := self._next_round(u, weight, rng, means, slope):
                 u = layer.transform(u)
                 slope *= layer.least_slope
@@ -260,7 +264,7 @@ class Gaussianization:
 
     @staticmethod
     def _next_round(u, weight, rng, means, slope):
-        """Return a round, or None where it is not called for; note the mean statistic."""
+        """Return the next round, or None to stop. Append the mean statistic to means."""
         affine = AffineCalibration().fit(u, weight)
         white = affine.transform(u)
         rows = slice(None)
@@ -276,8 +280,8 @@ class Gaussianization:
         spent = LEAST_SLOPE / (slope * affine.least_slope)
         if statistic.max() <= CRITICAL or not pays or len(means) > MAX_ROUNDS or spent >= 1:
             return None
-        # Pivoting takes the direction with the largest statistic, then the one that has the
-        # largest left in what the first leaves free, and so on.
+        # Pivoting selects the direction with the largest statistic first. Then the others are
+        # projected on the complement of the selected ones, and the largest is selected again.
         rotation = qr(directions * statistic, mode="economic", pivoting=True)[0]
         rotation = _ascend(some, some_weight, rotation)
         histogram = _histogram(white @ rotation, weight)
@@ -287,7 +291,7 @@ class Gaussianization:
         return _Round(affine, rotation, _gaussianizing(histogram, n, strength, spent**SPENT))
 
     def transform(self, u: NDArray) -> NDArray:
-        """Return the Gaussianized rows, in the type of u."""
+        """Return the Gaussianized samples, in the type of u."""
         z = self._first.transform(u.astype(np.float64))
         if self._axes.size:
             bent = flat = z @ self._axes
@@ -309,13 +313,13 @@ class Gaussianization:
 
     @property
     def affine(self) -> AffineCalibration:
-        """The affine map that the rounds start from."""
+        """The affine map before the first round."""
         return self._first
 
     def log_density(self, u: NDArray) -> NDArray:
-        r"""Return the log-density at rows u of what `transform` makes N(0, I).
+        r"""Return the log-density at samples u of the distribution that the map takes to N(0, I).
 
-        That is :math:`\log N(C(u); 0, I) + \log |\det C'(u)|`, C being this map.
+        The log-density is :math:`\log N(C(u); 0, I) + \log |\det C'(u)|`, where C is this map.
         """
         z = self._first.transform(u.astype(np.float64))
         log_slope = np.full(len(z), self._first.log_slope)

@@ -28,10 +28,10 @@ class Splines:
 
     References
     ----------
-    - Fritsch & Carlson (1980), Monotone piecewise cubic interpolation. SIAM Journal on Numerical
-      Analysis 17.
-    - Gregory & Delbourgo (1982), Piecewise rational quadratic interpolation to monotonic data.
-      IMA Journal of Numerical Analysis 2.
+    - Fritsch & Carlson (1980). `Monotone piecewise cubic interpolation
+      <https://doi.org/10.1137/0717021>`_. SIAM Journal on Numerical Analysis 17.
+    - Gregory & Delbourgo (1982). `Piecewise rational quadratic interpolation to monotonic data
+      <https://doi.org/10.1093/imanum/2.2.123>`_. IMA Journal of Numerical Analysis 2.
 
     Examples
     --------
@@ -48,12 +48,12 @@ class Splines:
 
     @classmethod
     def steeper_than(cls, floor: float, values: NDArray, slopes: NDArray) -> Self:
-        """Return splines with all derivatives at least floor, and these slopes where possible.
+        """Return splines with all derivatives at least floor, and the given slopes if possible.
 
-        With a floor w on the slopes, chords of at least a third of the slopes d at their ends,
-        s >= (d + 2 w) / 3, keep the derivatives between above w: the sufficient condition of
-        Fritsch & Carlson (1980) on what exceeds the floor. Where values rise too little, they
-        are lifted from there on, away from the middle knot.
+        Let w be the floor and d the larger slope at the ends of a chord s. The condition
+        s >= (d + 2 w) / 3 keeps the derivatives between the ends above w. Fritsch & Carlson (1980)
+        give this sufficient condition for w = 0, and here it applies to derivatives minus w. If
+        a chord is too flat, all values beyond the chord move away from the middle knot.
         """
         slopes = np.maximum(slopes, floor)
         steepest = np.maximum(slopes[1:], slopes[:-1])
@@ -64,11 +64,11 @@ class Splines:
 
     @property
     def least_slope(self) -> float:
-        """The smallest derivative, as a fine grid shows it."""
+        """The smallest derivative on a fine grid."""
         return float(self.slope(np.broadcast_to(GRID, (len(GRID), self.values.shape[1]))).min())
 
     def __call__(self, x: NDArray) -> NDArray:
-        """Map rows x of shape (n, k)."""
+        """Map samples x of shape (n, k)."""
         inside = np.clip(x, KNOTS[0], KNOTS[-1])
         index = np.minimum(((inside - KNOTS[0]) / STEP).astype(np.intp), len(KNOTS) - 2)
         start, rise, left, right, chord = self._piece(index)
@@ -79,7 +79,7 @@ class Splines:
         return y + np.where(x < 0, self.slopes[0], self.slopes[-1]) * (x - inside)
 
     def slope(self, x: NDArray) -> NDArray:
-        """Return the derivatives at rows x of shape (n, k)."""
+        """Return the derivatives at samples x of shape (n, k)."""
         inside = np.clip(x, KNOTS[0], KNOTS[-1])
         index = np.minimum(((inside - KNOTS[0]) / STEP).astype(np.intp), len(KNOTS) - 2)
         _, _, left, right, chord = self._piece(index)
@@ -89,14 +89,14 @@ class Splines:
         return chord**2 * rise / (chord + (left + right - 2 * chord) * mixed) ** 2
 
     def inverse(self, y: NDArray) -> NDArray:
-        """Undo the map of rows y of shape (n, k)."""
+        """Return the samples whose map is y, of shape (n, k)."""
         inside = np.clip(y, self.values[0], self.values[-1])
         index = np.empty(y.shape, dtype=np.intp)
         for column, values in enumerate(self.values.T):
             index[:, column] = np.searchsorted(values, inside[:, column], side="right") - 1
         index = np.minimum(index, len(KNOTS) - 2)
         start, rise, left, right, chord = self._piece(index)
-        # The root in [0, 1] of a share^2 + b share + c, in the form that does not cancel.
+        # The root in [0, 1] of a share^2 + b share + c, in the form without cancellation.
         excess = (inside - start) * (left + right - 2 * chord)
         a, b = rise * (chord - left) + excess, rise * left - excess
         c = -chord * (inside - start)
