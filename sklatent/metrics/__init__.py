@@ -1,4 +1,4 @@
-"""How Gaussian is an embedding? Tests, distances, a report, and scorers."""
+"""Measures of how Gaussian an embedding is: tests, distances, a report, and scorers."""
 
 from ._distances import (
     energy_distance,

@@ -1,4 +1,4 @@
-"""Distances from a sample to the Gaussian it is meant to be from."""
+"""Distances of an embedding from its target."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,23 +22,23 @@ def _rows_and_target(
 def frechet_distance(
     Z: ArrayLike, mean: ArrayLike | None = None, cov: ArrayLike | None = None
 ) -> float:
-    r"""Return the Frechet distance of two Gaussians: of the moments of Z, and the target.
+    r"""Return the Frechet distance of the Gaussian with the moments of Z from the target.
 
     .. math:: \Big( |m - \mu|^2 + \mathrm{tr}\big( S + \Sigma
         - 2 (\Sigma^{1/2} S\, \Sigma^{1/2})^{1/2} \big) \Big)^{1/2}
 
-    with m and S the mean and covariance (divisor n - 1) of Z (Dowson & Landau 1982). This is their
-    2-Wasserstein distance, in the units of Z. The "Frechet inception distance" is its square.
-    It sees two moments only, and is larger than zero for draws from the target: its square is then
-    near (k + k (k + 1) / 4) / n in expectation for N(0, I).
+    with m and S the mean and covariance (divisor n - 1) of Z (Dowson & Landau 1982). This is the
+    2-Wasserstein distance of the two Gaussians, in the units of Z. The "Frechet inception distance"
+    is its square. The distance depends on two moments only. It is larger than zero even for draws
+    from the target: for N(0, I), the expectation of its square is near (k + k (k + 1) / 4) / n.
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the target; zeros if None.
+        Mean of the target. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the target; identity if None.
+        Covariance or variances of the target. If None, the identity.
 
     Returns
     -------
@@ -47,12 +47,13 @@ def frechet_distance(
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, or cov not positive definite.
+        If an array has the wrong shape or a value that is not finite, or if cov is not positive
+        definite.
 
     References
     ----------
-    Dowson & Landau (1982), The Frechet distance between multivariate normal distributions. Journal
-    of Multivariate Analysis 12.
+    Dowson & Landau (1982). `The Frechet distance between multivariate normal distributions
+    <https://doi.org/10.1016/0047-259X(82)90077-X>`_. Journal of Multivariate Analysis 12.
 
     Examples
     --------
@@ -78,26 +79,33 @@ def gaussian_kl_divergence(
     .. math:: \tfrac12 \big( \mathrm{tr}(\Sigma^{-1} S) + (m - \mu)^T \Sigma^{-1} (m - \mu)
         - k - \log\det(\Sigma^{-1} S) \big)
 
-    with m and S the mean and covariance (divisor n - 1) of Z (Kullback & Leibler 1951). It sees
-    two moments only. For draws from the target it is near k (k + 3) / (4 n) in expectation.
+    with m and S the mean and covariance (divisor n - 1) of Z (Kullback & Leibler 1951). The
+    divergence depends on two moments only. For draws from the target, its expectation is near
+    k (k + 3) / (4 n).
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the target; zeros if None.
+        Mean of the target. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the target; identity if None.
+        Covariance or variances of the target. If None, the identity.
 
     Returns
     -------
     float
-        Infinite where S is singular, as with n_samples <= n_components.
+        Infinite if S is singular, for example with n_samples <= n_components.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, or cov not positive definite.
+        If an array has the wrong shape or a value that is not finite, or if cov is not positive
+        definite.
+
+    References
+    ----------
+    Kullback & Leibler (1951). `On information and sufficiency
+    <https://doi.org/10.1214/aoms/1177729694>`_. The Annals of Mathematical Statistics 22.
 
     Examples
     --------
@@ -126,26 +134,28 @@ def sliced_wasserstein_distance(
 ) -> float:
     r"""Return the sliced 2-Wasserstein distance of Z from the target.
 
-    The root of the mean, over random directions a, of the squared distance of projections,
+    The distance is the root of the mean, over random directions a, of the squared distance of the
+    projections,
 
     .. math:: \int_0^1 (F_a^{-1}(q) - a^T\mu - \sigma_a \Phi^{-1}(q))^2\, dq, \quad
         \sigma_a^2 = a^T \Sigma a,
 
-    F_a the empirical distribution function of a'z (Rabin et al. 2012; Bonneel et al. 2015). The
-    integral over the Gaussian's quantiles is exact. In the units of Z. It is larger than zero for
-    draws from the target, about like (log log n / n)^(1/2).
+    with F_a the empirical distribution function of a'z (Rabin et al. 2012; Bonneel et al. 2015).
+    The integral over the Gaussian's quantiles is exact. The distance is in the units of Z. It is
+    larger than zero even for draws from the target, where it decreases about like
+    (log log n / n)^(1/2).
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the target; zeros if None.
+        Mean of the target. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the target; identity if None.
+        Covariance or variances of the target. If None, the identity.
     n_slices : int, default=256
         Number of directions.
     random_state : int, RandomState instance or None, default=None
-        Determines the directions. With None they are those of a seed drawn once per process.
+        Determines the directions. If None, the seed is drawn once per process.
 
     Returns
     -------
@@ -154,13 +164,15 @@ def sliced_wasserstein_distance(
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, cov not positive definite, or `n_slices` less
-        than one.
+        If an array has the wrong shape or a value that is not finite, if cov is not positive
+        definite, or if `n_slices` is less than one.
 
     References
     ----------
-    Bonneel, Rabin, Peyre & Pfister (2015), Sliced and Radon Wasserstein barycenters of measures.
-    Journal of Mathematical Imaging and Vision 51.
+    - Bonneel, Rabin, Peyre & Pfister (2015). `Sliced and Radon Wasserstein barycenters of measures
+      <https://doi.org/10.1007/s10851-014-0506-3>`_. Journal of Mathematical Imaging and Vision 51.
+    - Rabin, Peyre, Delon & Bernot (2012). Wasserstein barycenter and its application to texture
+      mixing. SSVM 2011.
 
     Examples
     --------
@@ -173,7 +185,7 @@ def sliced_wasserstein_distance(
     n, k = Z.shape
     directions = random_directions(k, n_slices, as_seed(random_state))
     scale = np.linalg.norm(target.factor.T @ directions, axis=0)
-    # Integrals of the normal quantile function over the n steps of an empirical one.
+    # Integrals of the normal quantile function over the n steps of an empirical quantile function.
     edge = ndtri(np.arange(n + 1) / n)
     steps = -np.diff(np.exp(-(edge**2) / 2)) / np.sqrt(2 * np.pi)
     squared = np.empty(n_slices)
@@ -194,20 +206,22 @@ def energy_distance(
 
     .. math:: \frac2n \sum_i E|u_i - Y| - E|Y - Y'| - \frac1{n (n - 1)} \sum_{i \ne j} |u_i - u_j|
 
-    with u the rows in standard coordinates, Y and Y' from N(0, I), and the first two terms in
-    closed form; see `energy_test` (Szekely & Rizzo 2013). Zero in expectation for draws from the
-    target, so that it can be negative. Affine maps of rows and target together leave it as it is.
+    with u the samples in standard coordinates, Y and Y' from N(0, I), and the first two terms in
+    closed form, as in `energy_test` (Szekely & Rizzo 2013). The estimate is zero in expectation for
+    draws from the target, so it can be negative. A common affine map of samples and target does not
+    change the estimate.
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the target; zeros if None.
+        Mean of the target. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the target; identity if None.
+        Covariance or variances of the target. If None, the identity.
     random_state : int, RandomState instance or None, default=None
-        Cost is quadratic: of more than 5000 rows, a random 5000 are looked at. With None they are
-        those of a seed drawn once per process.
+        Determines the subsample: cost is quadratic in the number of samples, so more than 5000
+        samples are replaced by a random subsample of 5000. If None, the seed is drawn once per
+        process.
 
     Returns
     -------
@@ -216,12 +230,14 @@ def energy_distance(
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, or cov not positive definite.
+        If an array has the wrong shape or a value that is not finite, or if cov is not positive
+        definite.
 
     References
     ----------
-    Szekely & Rizzo (2013), Energy statistics: a class of statistics based on distances. Journal of
-    Statistical Planning and Inference 143.
+    Szekely & Rizzo (2013). `Energy statistics: a class of statistics based on distances
+    <https://doi.org/10.1016/j.jspi.2013.03.018>`_. Journal of Statistical Planning and Inference
+    143.
 
     Examples
     --------

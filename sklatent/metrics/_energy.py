@@ -1,4 +1,4 @@
-"""Energy: mean distances between rows, and from rows to the Gaussian."""
+"""Energy test: mean distances between samples, and from samples to the Gaussian."""
 
 from functools import lru_cache
 
@@ -20,7 +20,7 @@ from ._null import (
 from ._result import TestResult
 from ._rows import MAX_ROWS, Null, squared_distances, standard_rows, thin
 
-#: Squared norms, per component, beyond which the mean distance to N(0, I) has a simpler form.
+#: Squared norm per component above which an expansion replaces the mean distance to N(0, I).
 FAR = 1e8
 
 
@@ -37,15 +37,15 @@ def mean_distance(squared_norm: NDArray, k: int) -> NDArray:
     for which SciPy's 1F1 is accurate.
     """
     x = np.minimum(squared_norm, FAR * k) / 2
-    first = np.exp(-x) if k == 1 else hyp1f1(0.5, k / 2, -x)  # for a = b SciPy's is slow
+    first = np.exp(-x) if k == 1 else hyp1f1(0.5, k / 2, -x)  # SciPy is slow for a = b
     near = np.sqrt(2) * half_distance(k) * (first + 2 * x / k * hyp1f1(0.5, k / 2 + 1, -x))
-    # Far away the first two terms of the expansion for large x are exact up to rounding.
+    # For large x the first two terms of the expansion are exact up to rounding.
     norm = np.sqrt(np.maximum(squared_norm, FAR * k))
     return np.where(squared_norm > FAR * k, norm + (k - 1) / (2 * norm), near)
 
 
 def terms(u: NDArray) -> tuple[NDArray, NDArray]:
-    """Return mean distances of rows (..., n, k) to draws from N(0, I), and the sum over pairs."""
+    """Return mean distances of samples (..., n, k) to N(0, I), and the sum over all pairs."""
     k = u.shape[-1]
     pairs = np.zeros(u.shape[:-2])
     for block in squared_distances(u):
@@ -54,7 +54,7 @@ def terms(u: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def statistic_of(u: NDArray) -> NDArray:
-    """Return the statistic of rows in standard coordinates, (..., n, k)."""
+    """Return the statistic of samples in standard coordinates, (..., n, k)."""
     n, k = u.shape[-2:]
     outward, pairs = terms(u)
     return n * (2 * outward - 2 * half_distance(k)) - pairs / n
@@ -75,10 +75,10 @@ def expected(n: int, k: int, null: Null) -> float:
 
 @lru_cache(maxsize=64)
 def null_law(n: int, k: int, null: Null) -> NullLaw:
-    """Return the law for n not small.
+    """Return the law of the statistic under the null, for large n.
 
-    The energy distance is one of characteristic functions with the weight t^-2 along each
-    direction (Szekely & Rizzo 2013). Beyond t = 12 nothing of account is left.
+    The energy distance is a distance of characteristic functions with the weight t^-2 along each
+    direction (Szekely & Rizzo 2013). Frequencies beyond t = 12 contribute next to nothing.
     """
     nodes, weights = np.polynomial.legendre.leggauss(160)
     t = 6 * (nodes + 1)
@@ -107,7 +107,7 @@ def energy_test(
 ) -> TestResult:
     r"""Test Gaussianity by the energy distance.
 
-    With u the rows in standard coordinates, Y and Y' from N(0, I), and
+    With u the samples in standard coordinates, Y and Y' from N(0, I), and
     :math:`c = \Gamma(\frac{k+1}2) / \Gamma(\frac k2)`, the statistic of Szekely & Rizzo (2005) is
 
     .. math::
@@ -119,45 +119,49 @@ def energy_test(
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the given Gaussian; zeros if None.
+        Mean of the given Gaussian. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the given Gaussian; identity if None.
+        Covariance or variances of the given Gaussian. If None, the identity.
     null : {"simple", "composite"}, default="simple"
-        "simple": the rows are from N(mean, cov). "composite": they are from some Gaussian;
-        they are standardized by their own mean and covariance (divisor n).
+        "simple": the samples are from N(mean, cov). "composite": the samples are from any
+        Gaussian. The composite test standardizes the samples by their own mean and covariance
+        (divisor n).
     random_state : int, RandomState instance or None, default=None
-        Determines the subsample and simulated draws. With None both are from a seed that is drawn
-        once per process, so that simulated null distributions are kept for later calls.
+        Determines the subsample and the simulated draws. If None, the seed is drawn once per
+        process, so that later calls can reuse simulated null distributions.
 
     Returns
     -------
     TestResult
-        The effect size is (statistic - expectation) / n over :math:`3 c / (8 (k + 2))`. In
-        this unit, that of `regularizers.EnergyDistance`, one component of variance v scores
-        (v - 1)^2 / k near the given Gaussian.
+        The effect size is (statistic - expectation) / n, divided by the unit
+        :math:`3 c / (8 (k + 2))` of `regularizers.EnergyDistance`. In this unit, one component of
+        variance v scores (v - 1)^2 / k near the given Gaussian.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, or cov not positive definite; for a composite
-        null also if Z has fewer than n_components + 2 rows or its covariance no inverse.
+        If an array has the wrong shape or a value that is not finite, or if cov is not positive
+        definite. With a composite null also if Z has fewer than n_components + 2 samples or a
+        singular covariance.
 
     Notes
     -----
-    Cost is quadratic in the rows. Of more than 5000, a random 5000 are looked at.
+    Cost is quadratic in the number of samples. If there are more than 5000 samples, the test uses a
+    random subsample of 5000.
 
-    The p-value is analytic from 50 rows on (simple) or from max(200, 20 n_components) on
-    (composite): the law of a weighted sum of chi-squares, with the weights for n to infinity
-    and the exact mean. Below, the p-value is by Monte Carlo:
-    1 plus the number of draws with a statistic at least as large, over 1 plus the number of draws.
+    The p-value is analytic with at least 50 samples (simple) or at least max(200, 20 n_components)
+    samples (composite). The analytic law is a weighted sum of chi-squares, with the weights of the
+    limit for large n and with the exact mean. With fewer samples, a Monte Carlo p-value is
+    (1 + the number of draws with a statistic at least as large) / (1 + the number of draws).
     There are 999 draws, 199 for more than 250 samples, and 99 for more than 2000.
 
     References
     ----------
-    - Szekely & Rizzo (2005), A new test for multivariate normality. Journal of Multivariate
-      Analysis 93.
-    - Szekely & Rizzo (2013), Energy statistics: a class of statistics based on distances. Journal
-      of Statistical Planning and Inference 143.
+    - Szekely & Rizzo (2005). `A new test for multivariate normality
+      <https://doi.org/10.1016/j.jmva.2003.12.002>`_. Journal of Multivariate Analysis 93.
+    - Szekely & Rizzo (2013). `Energy statistics: a class of statistics based on distances
+      <https://doi.org/10.1016/j.jspi.2013.03.018>`_. Journal of Statistical Planning and Inference
+      143.
 
     Examples
     --------

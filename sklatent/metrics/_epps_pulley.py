@@ -1,4 +1,4 @@
-"""Sliced Epps-Pulley: characteristic functions of projections against the Gaussian's."""
+"""Sliced Epps-Pulley test: characteristic functions of projections."""
 
 from functools import lru_cache
 
@@ -19,17 +19,17 @@ from ._null import (
 from ._result import TestResult
 from ._rows import Null, standard_rows
 
-#: The knot t = 0 adds nothing: every characteristic function is 1 there.
+#: The knot t = 0 contributes nothing, because every characteristic function is 1 at 0.
 KNOTS, NORMAL, WEIGHTS = integral.KNOTS[1:], integral.NORMAL[1:], integral.WEIGHTS[1:]
 
 NAME = "sliced Epps-Pulley"
-N_SLICES = 256  # directions of the test by default
+N_SLICES = 256  # default number of directions
 
-CACHE_BLOCK = 2**16  # projections worked on at a time: they stay in the processor's cache
+CACHE_BLOCK = 2**16  # projections per block, which fit in the processor's cache
 
 
 def check_n_slices(n_slices: int) -> None:
-    """Raise a ValueError unless it is a number of directions."""
+    """Raise a ValueError unless `n_slices` is an int of at least 1."""
     if not isinstance(n_slices, int | np.integer) or n_slices < 1:
         raise ValueError(f"n_slices must be an int of at least 1, got {n_slices!r}")
 
@@ -41,9 +41,9 @@ def random_directions(k: int, n_slices: int, seed: int) -> NDArray:
 
 
 def characteristic_function(u: NDArray, directions: NDArray) -> NDArray:
-    """Return the empirical one of rows (..., n, k) at all knots: (knots, ..., slices).
+    """Return the empirical characteristic functions of samples (..., n, k): (knots, ..., slices).
 
-    The knots are multiples of one, so that one sine and cosine per projection serve for all.
+    All knots are multiples of the first, so that one sine and one cosine per projection are enough.
     """
     n = u.shape[-2]
     sums = np.zeros((len(KNOTS), *u.shape[:-2], directions.shape[1]), dtype=complex)
@@ -63,7 +63,7 @@ def characteristic_function(u: NDArray, directions: NDArray) -> NDArray:
 
 
 def statistics(u: NDArray, directions: NDArray) -> NDArray:
-    """Return n times the distance along each direction: (..., slices)."""
+    """Return n times the squared distance along each direction: (..., slices)."""
     error = characteristic_function(u, directions)
     error -= NORMAL.reshape(-1, *[1] * (error.ndim - 1))
     return u.shape[-2] * np.tensordot(WEIGHTS, error.real**2 + error.imag**2, axes=1)
@@ -72,8 +72,8 @@ def statistics(u: NDArray, directions: NDArray) -> NDArray:
 def expected(n: int, null: Null) -> float:
     """Return the statistic's expectation, exact at every n and k.
 
-    Rows that were standardized by their own moments have projections that are uniform on a
-    sphere in n - 1 dimensions, whose characteristic function is a Bessel function.
+    If samples are standardized by their own moments, each projection is uniform on a sphere in
+    n - 1 dimensions. The characteristic function of this distribution is a Bessel function.
     """
     if null == "simple":
         return float(WEIGHTS @ (1 - NORMAL**2))
@@ -83,14 +83,14 @@ def expected(n: int, null: Null) -> float:
 
 
 def _bessel(b: float, x: NDArray) -> NDArray:
-    """Return 0F1(b; -x) for b of the order of x, by its series (scipy's overflows)."""
+    """Return 0F1(b; -x) for b of the order of x, by its series. SciPy's function overflows."""
     j = np.arange(80)[:, None]
     return 1 + np.cumprod(-x / ((j + 1) * (b + j)), axis=0).sum(axis=0)
 
 
 @lru_cache(maxsize=64)
 def null_law(n: int, k: int, null: Null, n_slices: int) -> NullLaw:
-    """Return the law for random directions and n not small."""
+    """Return the law of the statistic under the null, for random directions and large n."""
     law = characteristic_law(KNOTS, WEIGHTS, k, null, n_slices)
     return law._replace(mean=expected(n, null))
 
@@ -121,62 +121,64 @@ def epps_pulley_test(
 ) -> TestResult:
     r"""Test Gaussianity by characteristic functions of random projections.
 
-    With u the rows in standard coordinates and :math:`\hat\varphi_a` the empirical
+    With u the samples in standard coordinates and :math:`\hat\varphi_a` the empirical
     characteristic function of their projections on a unit vector a, the statistic is the mean
     over random directions a of
 
     .. math:: n \int |\hat\varphi_a(t) - e^{-t^2/2}|^2\, e^{-t^2/2}\, dt ,
 
-    by the trapezoidal rule with 17 knots on [0, 3], and symmetry: the statistic of Epps & Pulley
-    (1983), sliced as by Balestriero & LeCun (2025). Its expectation is 1.0525 at any n and k when
-    the rows are from the given Gaussian. Cost and memory are linear in n.
+    computed by the trapezoidal rule with 17 knots on [0, 3], and symmetry. This is the statistic of
+    Epps & Pulley (1983), sliced as by Balestriero & LeCun (2025). If the samples are from the given
+    Gaussian, the expectation is 1.0525 at any n and k. Cost and memory are linear in n.
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the given Gaussian; zeros if None.
+        Mean of the given Gaussian. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the given Gaussian; identity if None.
+        Covariance or variances of the given Gaussian. If None, the identity.
     null : {"simple", "composite"}, default="simple"
-        "simple": the rows are from N(mean, cov). "composite": they are from some Gaussian;
-        they are standardized by their own mean and covariance (divisor n).
+        "simple": the samples are from N(mean, cov). "composite": the samples are from any
+        Gaussian. The composite test standardizes the samples by their own mean and covariance
+        (divisor n).
     n_slices : int, default=256
         Number of directions.
     random_state : int, RandomState instance or None, default=None
-        Determines directions and simulated draws. With None both are from a seed that is drawn
-        once per process, so that simulated null distributions are kept for later calls.
+        Determines the directions and the simulated draws. If None, the seed is drawn once per
+        process, so that later calls can reuse simulated null distributions.
 
     Returns
     -------
     TestResult
-        The effect size is (statistic - expectation) / n over :math:`\sqrt{2\pi/3} / (4 (k + 2))`.
-        In this unit, that of `regularizers.SlicedEppsPulley`, one component of variance v scores
-        (v - 1)^2 / k near the given Gaussian.
+        The effect size is (statistic - expectation) / n, divided by the unit
+        :math:`\sqrt{2\pi/3} / (4 (k + 2))` of `regularizers.SlicedEppsPulley`. In this unit, one
+        component of variance v scores (v - 1)^2 / k near the given Gaussian.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, cov not positive definite, `n_slices` less
-        than one; for a composite null also if Z has fewer than n_components + 2 rows or its
-        covariance no inverse.
+        If an array has the wrong shape or a value that is not finite, if cov is not positive
+        definite, or if `n_slices` is less than one. With a composite null also if Z has fewer than
+        n_components + 2 samples or a singular covariance.
 
     Notes
     -----
-    The p-value is analytic from 50 rows on (simple) or from max(200, 20 n_components) on
-    (composite): the law of a weighted sum of chi-squares, with the weights for n to infinity
-    and the exact mean. Below, the p-value is by Monte Carlo:
-    1 plus the number of draws with a statistic at least as large, over 1 plus the number of draws.
+    The p-value is analytic with at least 50 samples (simple) or at least max(200, 20 n_components)
+    samples (composite). The analytic law is a weighted sum of chi-squares, with the weights of the
+    limit for large n and with the exact mean. With fewer samples, a Monte Carlo p-value is
+    (1 + the number of draws with a statistic at least as large) / (1 + the number of draws).
     There are 999 draws, 199 for more than 250 samples, and 99 for more than 2000.
 
-    A composite null does not depend on mean and covariance. The statistic depends on which root of
-    the covariance (here Cholesky's) standardizes, as far as the directions are few.
+    The null distribution of the composite test does not depend on mean and covariance. With
+    few directions, the statistic depends on the root of the covariance that standardizes. The test
+    uses the Cholesky factor.
 
     References
     ----------
-    - Epps & Pulley (1983), A test for normality based on the empirical characteristic function.
-      Biometrika 70.
-    - Balestriero & LeCun (2025), LeJEPA. arXiv:2511.08544.
+    - Balestriero & LeCun (2025). `LeJEPA <https://arxiv.org/abs/2511.08544>`_.
+    - Epps & Pulley (1983). `A test for normality based on the empirical characteristic function
+      <https://doi.org/10.1093/biomet/70.3.723>`_. Biometrika 70.
 
     Examples
     --------

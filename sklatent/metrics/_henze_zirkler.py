@@ -1,4 +1,4 @@
-"""The test of Henze and Zirkler: a Gaussian-weighted distance of characteristic functions."""
+"""Henze-Zirkler test: a Gaussian-weighted distance of characteristic functions."""
 
 from functools import lru_cache
 from itertools import product
@@ -21,11 +21,11 @@ from ._null import (
 from ._result import TestResult
 from ._rows import MAX_ROWS, Null, squared_distances, standard_rows, thin
 
-#: Of the pairs' contribution to the statistic's skewness, up to which p-values are analytic.
+#: P-values are analytic if the pairs contribute at most this much to the statistic's skewness.
 MAX_SKEWNESS = 0.4
-#: Below this p-value the nearest pair counts too.
+#: Below this p-value, a bound on the effect of the nearest pair is included.
 SMALL = 1e-3
-#: Identical samples in thousands of components would otherwise overflow.
+#: Bounds on exponents: without them, identical samples in thousands of components overflow.
 MAX_EXPONENT = {np.dtype(np.float64): 650.0, np.dtype(np.float32): 80.0}
 
 
@@ -40,11 +40,11 @@ def log_scale(n: int, k: int) -> float:
 
 
 def excess(u: NDArray) -> NDArray:
-    """Return (1 + 2 b)^(k/2) times (the statistic - 1), of samples in standard coordinates.
+    """Return (1 + 2 b)^(k/2) times (the statistic - 1), for samples in standard coordinates.
 
-    The pairs of a sample with itself sum to 1. In many components the others sum to much less, and
-    1 would hide their sum in its rounding error. Without 1, and with this factor, every term is
-    about as large as n.
+    The pairs of a sample with itself contribute exactly 1 to the statistic. In many components all
+    other pairs contribute less than the rounding error of 1. Without the 1, and with the factor,
+    every term is about as large as n.
     """
     n, k = u.shape[-2:]
     b, scale = squared_bandwidth(n, k), log_scale(n, k)
@@ -69,9 +69,9 @@ def statistic_of(u: NDArray) -> NDArray:
 
 
 def kernel_power(n: int, k: int, p: int) -> float:
-    """Return E h^p, with h the kernel K(x, y) = exp(-b |x - y|^2 / 2) less its means.
+    """Return E h^p, with h the kernel K(x, y) = exp(-b |x - y|^2 / 2) minus its means.
 
-    h = K(x, y) - m(x) - m(y) + E K, m(x) the mean of K(x, y) over y.
+    h = K(x, y) - m(x) - m(y) + E K, where m(x) is the mean of K(x, y) over y.
     """
     b = squared_bandwidth(n, k)
     edge = (1 + 2 * b) ** (-k / 2)
@@ -86,13 +86,14 @@ def kernel_power(n: int, k: int, p: int) -> float:
 
 
 def simple_law(n: int, k: int) -> NullLaw:
-    """Return the law where mean and covariance are given, by the statistic's cumulants.
+    """Return the law for a given mean and covariance, from the statistic's cumulants.
 
-    They are those of 1/n times the sum of h (see `kernel_power`) over pairs of different samples;
-    the rest hardly varies. In many dimensions few pairs are near each other, and E h^3 counts.
+    The cumulants are those of 1/n times the sum of h (see `kernel_power`) over pairs of different
+    samples, because the other terms hardly vary. In many dimensions few pairs are near each other,
+    and E h^3 matters.
 
-    A product of kernels along the edges of a graph integrates to det(I + b L)^(-k/2), L the
-    graph's Laplacian, and so does h along a triangle.
+    A product of kernels along the edges of a graph integrates to det(I + b L)^(-k/2), where L is
+    the graph's Laplacian. The integral of h along a triangle is a sum of such terms.
     """
     b = squared_bandwidth(n, k)
 
@@ -109,7 +110,7 @@ def simple_law(n: int, k: int) -> NullLaw:
 
 
 def expected_excess(n: int, k: int, null: Null) -> float:
-    """Return the expectation of `excess`; composite: by Henze & Zirkler (1990), Theorem 2.2."""
+    """Return the expectation of `excess` (composite: Henze & Zirkler 1990, Theorem 2.2)."""
     if null == "simple":
         return -1.0
     b = squared_bandwidth(n, k)
@@ -129,9 +130,9 @@ def composite_variance(n: int, k: int) -> float:
 
 
 def large_sample_law(n: int, k: int) -> NullLaw:
-    """Return the law where mean and covariance are estimated, for large n at the bandwidth of n.
+    """Return the law for an estimated mean and covariance, for large n at the bandwidth of n.
 
-    The statistic is a mean over directions: t is beta times a chi variable.
+    The statistic is a mean over directions, in which t is beta times a chi variable.
     """
     nodes, weight = np.polynomial.legendre.leggauss(200)
     low, high = max(0.0, np.sqrt(k) - 9), np.sqrt(k) + 9
@@ -144,10 +145,10 @@ def large_sample_law(n: int, k: int) -> NullLaw:
 
 @lru_cache(maxsize=64)
 def composite_law(n: int, k: int) -> NullLaw:
-    """Return the law where mean and covariance are estimated, by the statistic's cumulants.
+    """Return the law for an estimated mean and covariance, from the statistic's cumulants.
 
-    They are those for large n, with a correction for every mean of a power of the kernel over pairs
-    of samples: the squared distance of a pair is 2 n times a beta variable.
+    The cumulants are those for large n, with one correction: the means over pairs of powers of the
+    kernel are exact, because the squared distance of a pair is 2 n times a beta variable.
     """
     b = squared_bandwidth(n, k)
     node, weights = beta_quadrature(n, k)
@@ -174,8 +175,8 @@ def _draws(n: int, k: int, null: Null, seed: int) -> NDArray:
 def nearest_pair(statistic: float, n: int, k: int, null: Null) -> float:
     """Return a bound on the probability that one pair alone makes the statistic this large.
 
-    Where few terms are large, the statistic is far above its mean as soon as one of them is. This
-    is more frequent than a gamma distribution says.
+    If large terms are rare, a single large term moves the statistic far above its mean. This is
+    more frequent than a gamma distribution predicts.
     """
     b = squared_bandwidth(n, k)
     deviation = statistic - 1 - np.exp(-log_scale(n, k)) * expected_excess(n, k, null)
@@ -192,11 +193,11 @@ def nearest_pair(statistic: float, n: int, k: int, null: Null) -> float:
 
 
 def is_analytic(n: int, k: int) -> bool:
-    """Return whether the gamma distributions are near enough.
+    """Return whether the gamma distributions are accurate enough.
 
-    They are not where few pairs of samples are near each other: then the statistic depends on the
-    nearest pairs. The pairs' contribution to the skewness is about 2^(1/2) / n times
-    E K^3 / (E K^2)^(3/2), with K the kernel.
+    If few pairs of samples are near each other, the statistic depends on the nearest pairs, and the
+    gamma distributions are not accurate. The pairs' contribution to the skewness is about 2^(1/2) /
+    n times E K^3 / (E K^2)^(3/2), with K the kernel.
     """
     b = squared_bandwidth(n, k)
     log_skewness = k / 2 * (1.5 * np.log1p(4 * b) - np.log1p(6 * b)) + np.log(2) / 2 - np.log(n)
@@ -213,7 +214,7 @@ def henze_zirkler_test(
 ) -> TestResult:
     r"""Test Gaussianity by a Gaussian-weighted distance of characteristic functions.
 
-    With u the rows in standard coordinates, the statistic of Henze & Zirkler (1990) is
+    With u the samples in standard coordinates, the statistic of Henze & Zirkler (1990) is
 
     .. math::
         n \int |\hat\varphi(t) - e^{-|t|^2/2}|^2 N(t; 0, \beta^2 I)\, dt
@@ -226,52 +227,55 @@ def henze_zirkler_test(
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the given Gaussian; zeros if None.
+        Mean of the given Gaussian. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the given Gaussian; identity if None.
+        Covariance or variances of the given Gaussian. If None, the identity.
     null : {"simple", "composite"}, default="simple"
-        "simple": the rows are from N(mean, cov). "composite": they are from some Gaussian;
-        they are standardized by their own mean and covariance (divisor n). This is the
-        published test.
+        "simple": the samples are from N(mean, cov). "composite": the samples are from any
+        Gaussian. The composite test is the published one. It standardizes the samples by their own
+        mean and covariance (divisor n).
     random_state : int, RandomState instance or None, default=None
-        Determines the subsample and simulated draws. With None both are from a seed that is drawn
-        once per process, so that simulated null distributions are kept for later calls.
+        Determines the subsample and the simulated draws. If None, the seed is drawn once per
+        process, so that later calls can reuse simulated null distributions.
 
     Returns
     -------
     TestResult
-        The effect size is (statistic - expectation) / n over
-        :math:`\tfrac34 k \beta^4 (1 + 2 \beta^2)^{-k/2 - 2}`. In this unit one component of
+        The effect size is (statistic - expectation) / n, divided by the unit
+        :math:`\tfrac34 k \beta^4 (1 + 2 \beta^2)^{-k/2 - 2}`. In this unit, one component of
         variance v scores (v - 1)^2 / k near the given Gaussian.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, or cov not positive definite; for a composite
-        null also if Z has fewer than n_components + 2 rows or its covariance no inverse.
+        If an array has the wrong shape or a value that is not finite, or if cov is not positive
+        definite. With a composite null also if Z has fewer than n_components + 2 samples or a
+        singular covariance.
 
     Notes
     -----
-    Cost is quadratic in the rows. Of more than 5000, a random 5000 are looked at.
+    Cost is quadratic in the number of samples. If there are more than 5000 samples, the test uses a
+    random subsample of 5000.
 
-    The p-value is analytic from 1000 samples on, or from max(200, 50 n_components) if that is less,
-    as long as n_components is not much larger than 20: up to 24 for 1000 samples and up to 32 for
-    5000. With more components few samples are near each other in the sense of this test, and the
+    The p-value is analytic with at least max(200, min(1000, 50 n_components)) samples, provided
+    that n_components is not much larger than 20: up to 24 for 1000 samples and up to 32 for 5000.
+    With more components, few samples are near each other in the metric of this test, and the
     statistic depends on the nearest pair. An analytic p-value is from a shifted gamma distribution
-    with the statistic's first three cumulants, and at least the probability that one pair alone
-    makes the statistic so large. Otherwise the p-value is by Monte Carlo:
-    1 plus the number of draws with a statistic at least as large, over 1 plus the number of draws.
+    with the statistic's first three cumulants. A small analytic p-value is at least the probability
+    that one pair alone makes the statistic as large. In all other cases, a Monte Carlo p-value is
+    (1 + the number of draws with a statistic at least as large) / (1 + the number of draws).
     There are 999 draws, 199 for more than 250 samples, and 99 for more than 2000.
 
-    Henze & Zirkler recommend a log-normal distribution for the composite null. Analytic p-values
-    are within 0.02 of that distribution's, but small p-values are larger: for many components the
-    log-normal distribution's upper tail is too short. With a single component, analytic p-values
-    above 0.9 are somewhat too large.
+    Henze & Zirkler recommend a log-normal distribution for the composite null. Its p-values differ
+    by at most 0.02 from the analytic ones. With many components, its upper tail is too short, so
+    that the small analytic p-values are larger. With a single component, analytic p-values above
+    0.9 are somewhat too large.
 
     References
     ----------
-    Henze & Zirkler (1990), A class of invariant consistent tests for multivariate normality.
-    Communications in Statistics, Theory and Methods 19.
+    Henze & Zirkler (1990). `A class of invariant consistent tests for multivariate normality
+    <https://doi.org/10.1080/03610929008830400>`_. Communications in Statistics, Theory and Methods
+    19.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Mardia's test: third and fourth moments."""
+"""Mardia's tests of skewness and kurtosis."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +13,7 @@ from ._null import NullLaw, RandomState, as_seed, n_draws, simulate
 from ._result import TestResult
 from ._rows import Null, standard_rows
 
-#: Rows from which on the p-values are analytic. Fourth moments are slow to become normal.
+#: Least number of samples for analytic p-values. Fourth moments become normal slowly.
 ANALYTIC_ROWS = 1000
 
 
@@ -26,7 +26,7 @@ class MardiaResult:
     skewness : TestResult
     kurtosis : TestResult
     pvalue : float
-        Of both: of the smaller of their p-values.
+        P-value of the two tests together, from the smaller of their p-values.
     """
 
     skewness: TestResult
@@ -38,9 +38,10 @@ class MardiaResult:
 
 
 def third_moments(u: NDArray) -> tuple[NDArray, NDArray]:
-    """Return mean products of three components of rows (n, k), and how often each counts.
+    """Return mean products of three components of samples (n, k), and the count of each product.
 
-    Those of two, i <= j, times one l: (pairs, k). Together they are the k^3 of the tensor.
+    The products are u_i u_j u_l with i <= j, of shape (pairs, k). With their counts, they are the
+    k^3 entries of the tensor of third moments.
     """
     n, k = u.shape
     i, j = np.triu_indices(k)
@@ -53,9 +54,10 @@ def third_moments(u: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def skewness(u: NDArray, null: Null) -> float:
-    """Return an estimate of the squared norm of the third moments' tensor.
+    """Return an estimate of the squared norm of the tensor of third moments.
 
-    Composite: Mardia's. Simple: unbiased, of Hermite's tensor.
+    For a composite null, this is Mardia's estimate. For a simple null, this is an unbiased estimate
+    for the tensor of Hermite polynomials.
     """
     n, k = u.shape
     if 2 * n < k**2:
@@ -68,14 +70,16 @@ def skewness(u: NDArray, null: Null) -> float:
     moments -= identity[i, j][:, None] * mean
     moments -= identity[i] * mean[j][:, None] + identity[j] * mean[i][:, None]
     r = np.square(u).sum(axis=1)
-    alone = (r**3 - 6 * r**2 + 3 * (k + 2) * r).mean()  # rows with themselves
+    alone = (r**3 - 6 * r**2 + 3 * (k + 2) * r).mean()  # samples with themselves
     return float((n * (count * moments**2).sum() - alone) / (n - 1))
 
 
 def _skewness_by_pairs(u: NDArray, null: Null) -> float:
-    """Return the same from inner products of all pairs: faster for few samples of many components.
+    """Return `skewness` from the inner products of all pairs.
 
-    The inner product of Hermite's tensors of x and y is, with s = x'y,
+    This way is faster for few samples with many components.
+
+    With s = x'y, the inner product of the Hermite tensors of x and y is
     s^3 - 3 s (|x|^2 + |y|^2) + 3 (k + 2) s.
     """
     n, k = u.shape
@@ -91,7 +95,7 @@ def _skewness_by_pairs(u: NDArray, null: Null) -> float:
 
 
 def kurtosis(u: NDArray, null: Null) -> float:
-    """Return the mean fourth power of rows' norms (composite), or Hermite's polynomial of it."""
+    """Return the mean fourth power of the norms (composite), or its Hermite polynomial (simple)."""
     k = u.shape[1]
     r = np.square(u).sum(axis=1)
     hermite = 0.0 if null == "composite" else (k * (k + 2) - 2 * (k + 2) * r).mean()
@@ -110,10 +114,10 @@ def _draws(n: int, k: int, null: Null, seed: int) -> NDArray:
 def _kurtosis_law(n: int, k: int, null: Null) -> NullLaw:
     """Return the law of `kurtosis`.
 
-    Mean and variance are exact (Mardia 1974), the third cumulant is the leading term for large n.
+    Mean and variance are exact (Mardia 1974). The third cumulant is the leading term for large n.
     """
     m = k * (k + 2)
-    # Moments of r, a chi-square, and Hermite's polynomial cubed.
+    # The moments of r, a chi-square, give the mean of the cubed Hermite polynomial.
     r = np.exp(np.arange(7) * np.log(2) + gammaln(k / 2 + np.arange(7)) - gammaln(k / 2))
     hermite = np.polynomial.Polynomial([m, -2 * (k + 2), 1])
     third = float((hermite**3).coef @ r) / n**2
@@ -133,16 +137,17 @@ def mardia_test(
 ) -> MardiaResult:
     r"""Test Gaussianity by third and fourth moments.
 
-    With u the rows in standard coordinates, the test of a composite null is that of Mardia (1970),
+    With u the samples in standard coordinates, the test of a composite null has the statistics of
+    Mardia (1970),
 
     .. math::
         \frac n6 b_1, \quad b_1 = \frac1{n^2} \sum_{i, j} (u_i^T u_j)^3, \qquad
-        \frac{b_2 - k (k + 2)}{\sqrt{8 k (k + 2) / n}}, \quad b_2 = \frac1n \sum_i |u_i|^4 ,
+        \frac{b_2 - k (k + 2)}{\sqrt{8 k (k + 2) / n}}, \quad b_2 = \frac1n \sum_i |u_i|^4 .
 
-    nearly chi-square with d = k (k + 1)(k + 2) / 6 degrees of freedom, and nearly N(0, 1). Where
-    mean and covariance are given, those laws do not hold: third and fourth moments contain
-    the first and second ones. The test of a simple null has Hermite's polynomials in their place,
-    the tensor of the third, and of the fourth its trace,
+    The first is nearly chi-square with d = k (k + 1)(k + 2) / 6 degrees of freedom, and the second
+    is nearly N(0, 1). With a given mean and covariance, these laws do not hold, because the third
+    and fourth moments depend on the first and second moments. The test of a simple null therefore
+    uses Hermite polynomials: the tensor of the third order, and the trace of the fourth order,
 
     .. math::
         h_{ij} &= (u_i^T u_j)^3 - 3 (|u_i|^2 + |u_j|^2)\, u_i^T u_j + 3 (k + 2)\, u_i^T u_j, \\
@@ -151,56 +156,59 @@ def mardia_test(
 
     Both are zero in expectation for N(0, I), with the variances 72 d / (n (n - 1)) and
     8 k (k + 2) / n, at any n. The statistics are :math:`d + n \tilde b_1 / 6` and
-    :math:`\tilde b_2 / \sqrt{8 k (k + 2) / n}`. They see wrong means and covariances in
-    second order only, and nothing that leaves third and fourth moments alone.
+    :math:`\tilde b_2 / \sqrt{8 k (k + 2) / n}`. The effect of a wrong mean or covariance on them is
+    of second order only. They do not detect a deviation that does not change third and fourth
+    moments.
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
     mean : array-like of shape (n_components,), default=None
-        Of the given Gaussian; zeros if None.
+        Mean of the given Gaussian. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the given Gaussian; identity if None.
+        Covariance or variances of the given Gaussian. If None, the identity.
     null : {"simple", "composite"}, default="simple"
-        "simple": the rows are from N(mean, cov). "composite": they are from some Gaussian;
-        they are standardized by their own mean and covariance (divisor n).
+        "simple": the samples are from N(mean, cov). "composite": the samples are from any
+        Gaussian. The composite test standardizes the samples by their own mean and covariance
+        (divisor n).
     random_state : int, RandomState instance or None, default=None
-        Determines simulated draws. With None they are from a seed that is drawn once per process,
-        so that simulated null distributions are kept for later calls.
+        Determines the simulated draws. If None, the seed is drawn once per process, so that later
+        calls can reuse simulated null distributions.
 
     Returns
     -------
     MardiaResult
-        `skewness`, large if skewed, and `kurtosis`, two-sided, each a `TestResult`, and the p-value
-        of both. Effect sizes are b_1 less its expectation, and the difference of b_2 from its
-        expectation over k (k + 2): 0 for a Gaussian, 2 / (nu - 4) for an elliptical t
-        distribution with nu degrees of freedom.
+        The `TestResult` of `skewness` (one-sided), the `TestResult` of `kurtosis` (two-sided), and
+        their common `pvalue`. The effect size of skewness is b_1 minus its expectation. The effect
+        size of kurtosis is b_2 minus its expectation, divided by k (k + 2): 0 for a Gaussian, and
+        2 / (nu - 4) for an elliptical t distribution with nu degrees of freedom.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, or cov not positive definite; for a composite
-        null also if Z has fewer than n_components + 2 rows or its covariance no inverse.
+        If an array has the wrong shape or a value that is not finite, or if cov is not positive
+        definite. With a composite null also if Z has fewer than n_components + 2 samples or a
+        singular covariance.
 
     Notes
     -----
-    From 1000 samples on, p-values are analytic: skewness by the chi-square law with the statistic's
-    exact expectation (Mardia 1974) or, with a simple null, its exact variance; kurtosis by a
-    shifted gamma distribution with exact mean and variance and its leading third cumulant. The
-    p-value of both is 1 - (1 - p)^2, p the smaller one.
+    With at least 1000 samples, p-values are analytic. Skewness uses a chi-square law with the
+    statistic's exact expectation (Mardia 1974) or, with a simple null, its exact variance. Kurtosis
+    uses a shifted gamma distribution with exact mean and variance and the leading third cumulant.
+    The common p-value is 1 - (1 - p)^2, with p the smaller p-value of the two.
 
-    Below 1000, p-values are by Monte Carlo: 1 plus the number of draws with a statistic at least as
-    extreme, over 1 plus the number of draws. The smaller p-value of the two is ranked in the same
-    way. There are 999 draws, but 199 for more than 250 samples if n_samples times
-    n_components^2 is above 62,500.
+    With fewer samples, a Monte Carlo p-value is (1 + the number of draws with a statistic at least
+    as extreme) / (1 + the number of draws). The common p-value is the rank of the smaller p-value
+    of the two among those of the draws. There are 999 draws, or 199 for more than 250
+    samples if n_samples times n_components^2 is above 62,500.
 
-    Cost is n k^3 or n^2 k, whichever is less. Memory is linear in n.
+    Cost is the smaller of n k^3 and n^2 k. Memory is linear in n.
 
     References
     ----------
-    - Mardia (1970), Measures of multivariate skewness and kurtosis with applications. Biometrika
-      57.
-    - Mardia (1974), Applications of some measures of multivariate skewness and kurtosis in
+    - Mardia (1970). `Measures of multivariate skewness and kurtosis with applications
+      <https://doi.org/10.1093/biomet/57.3.519>`_. Biometrika 57.
+    - Mardia (1974). Applications of some measures of multivariate skewness and kurtosis in
       testing normality and robustness studies. Sankhya B 36.
 
     Examples

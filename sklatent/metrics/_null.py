@@ -1,4 +1,4 @@
-"""What a statistic does when the null hypothesis holds: in closed form, or simulated."""
+"""Null distributions of the test statistics, in closed form or simulated."""
 
 import os
 from collections.abc import Callable
@@ -14,23 +14,23 @@ from ._rows import Null, whiten
 
 RandomState = int | np.random.RandomState | None
 
-#: Numbers of one batch of draws.
+#: Number of floats in one batch of draws.
 BATCH = 2**17
 
-#: Different weights of chi-squares that are taken as they are.
+#: Number of different weights of chi-squares that are not approximated.
 LEADING = 8
 
-# For `random_state=None`: drawn once, so that simulated null distributions can be kept.
+# The seed for `random_state=None` is drawn once, so that later calls can reuse simulations.
 _PROCESS_SEED = int.from_bytes(os.urandom(4), "little")
 
 
 def as_seed(random_state: RandomState) -> int:
-    """Return an int that stands for random_state."""
+    """Return an int seed for random_state."""
     if random_state is None:
         return _PROCESS_SEED
     if isinstance(random_state, np.random.RandomState):
         return int(random_state.randint(2**31))
-    check_random_state(random_state)  # its error
+    check_random_state(random_state)  # for its error message
     return int(random_state)
 
 
@@ -44,9 +44,9 @@ def n_draws(products: int) -> int:
 
 
 def is_analytic(n: int, k: int, null: Null) -> bool:
-    """Return whether the law for n to infinity, with exact means, is near enough.
+    """Return whether the law for large n, with the exact mean, is accurate enough.
 
-    It is not while the k (k + 3) / 2 estimated moments take a good part of n rows' freedom.
+    With a composite null, n must be large enough for the k (k + 3) / 2 estimated moments.
     """
     return n >= 50 if null == "simple" else n >= max(200, 20 * k)
 
@@ -54,16 +54,16 @@ def is_analytic(n: int, k: int, null: Null) -> bool:
 class NullLaw(NamedTuple):
     """The law of a weighted sum of chi-squares.
 
-    The largest weights are taken as they are. All others, and whatever else adds to the cumulants,
-    is a shifted gamma variable with what is left of them (Pearson's type III, as in Buckley &
-    Eagleson 1988).
+    The terms with the largest weights are exact. A shifted gamma variable (Pearson's type III, as
+    in Buckley & Eagleson 1988) with the remaining cumulants approximates all other terms.
 
     Attributes
     ----------
     mean, variance, third : float
-        Cumulants.
+        The first three cumulants.
     leading : tuple of (float, float)
-        Weights, and how many chi-squares with one degree of freedom have each.
+        The largest weights, each with the number of chi-squares (one degree of freedom) that have
+        this weight.
     """
 
     mean: float
@@ -74,10 +74,10 @@ class NullLaw(NamedTuple):
     def sf(self, statistic: float) -> float:
         """Return the probability of a larger statistic."""
         rough = float(gammaincc(*self._standard(statistic)))
-        if not self.leading or rough < 1e-5:  # beyond the precision of the integral below
+        if not self.leading or rough < 1e-5:  # below the precision of the integral
             return rough
-        # Gil-Pelaez (1951), by the midpoint rule. Its steps repeat the law at a distance of 60
-        # standard deviations.
+        # Gil-Pelaez (1951), by the midpoint rule. Its step makes the law periodic, with a period of
+        # 60 standard deviations.
         step = 2 * np.pi / (60 * np.sqrt(self.variance))
         s = step * (np.arange(1024) + 0.5)
         log_cf = -1j * s * statistic
@@ -101,7 +101,7 @@ class NullLaw(NamedTuple):
         return float(gammainc(*self._standard(statistic)))
 
     def isf(self, probability: float) -> float:
-        """Return the statistic that is exceeded with this probability, by that law alone."""
+        """Return the quantile with this upper probability, by the shifted gamma law alone."""
         shape = 4 * self.variance**3 / self.third**2
         deviation = (gammainccinv(shape, probability) - shape) / np.sqrt(shape)
         return float(self.mean + np.sqrt(self.variance) * deviation)
@@ -123,12 +123,13 @@ def characteristic_law(
 
     .. math:: e^{-(t^2 + s^2)/2} \sum_{m \ge M} (t s\, a'b)^m / m! ,
 
-    M = 1 where mean and covariance are given, and 3 where they are estimated, which takes the
-    orders 1 and 2 out. It is invariant under rotations, so that the trace of its third power is
-    a sum over spherical harmonics (Funk-Hecke), and that of its square a moment of a'b.
+    M is 1 if mean and covariance are given. If they are estimated, M is 3, because the estimates
+    remove the orders 1 and 2. The covariance function is invariant under rotations. Therefore the
+    trace of its third power is a sum over spherical harmonics (Funk-Hecke), and the trace of its
+    square is a moment of a'b.
 
-    With finitely many directions, drawn at random, some pairs and triples are of one direction,
-    which adds to the cumulants; the leading weights are those of infinitely many.
+    With finitely many random directions, some pairs and triples consist of the same direction,
+    which increases the cumulants. The leading weights are those of infinitely many directions.
     """
     m = np.arange(1 if null == "simple" else 3, n_orders)
     bell = -(t[:, None] ** 2) / 2 + m * np.log(t)[:, None] + np.log(weight)[:, None] / 2
@@ -187,8 +188,8 @@ def _n_harmonics(degree: int, k: int) -> float:
 def beta_quadrature(n: int, k: int) -> tuple[NDArray, NDArray]:
     """Return nodes and weights of a beta variable B, for n up to `MAX_ROWS`.
 
-    Samples that were standardized by their own moments have squared norms (n - 1) B and squared
-    distances of each other 2 n B.
+    Samples that are standardized by their own moments have the squared norms (n - 1) B and the
+    squared distances 2 n B from each other.
     """
     nodes, weights = np.polynomial.legendre.leggauss(400)
     angle = np.pi / 4 * (nodes + 1)  # its squared sine is B
@@ -208,8 +209,8 @@ def simulate(
 ) -> NDArray:
     """Return the statistics of so many samples of n rows of N(0, I), along the first axis.
 
-    `statistic` maps samples (b, n, k) to (b, ...); size is the number of numbers it works with for
-    one sample.
+    `statistic` maps data sets (b, n, k) to (b, ...). `size` is the number of floats that it
+    allocates for one data set.
     """
     rng = np.random.default_rng([seed, 1])  # another stream than directions and subsamples
     step = max(1, BATCH // size)
@@ -221,5 +222,5 @@ def simulate(
 
 
 def rank_pvalue(statistic: float, draws: NDArray) -> float:
-    """Return (1 + the draws that are at least the statistic) / (1 + draws)."""
+    """Return (1 + the number of draws >= statistic) / (1 + the number of draws)."""
     return float((1 + (draws >= statistic).sum()) / (1 + len(draws)))

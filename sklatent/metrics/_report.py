@@ -1,4 +1,4 @@
-"""How Gaussian an embedding is, on one page."""
+"""A report of how Gaussian an embedding is."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +19,9 @@ from ._rows import Null, check_rows
 from ._worst_direction import WorstDirection, worst_direction
 
 LEVEL = 0.05  # of the verdict's tests
-#: Share of the null law that would exceed the test's threshold if it were shifted by a detectable
-#: effect. Alternatives also spread the statistic: measured, it is 0.6 to 0.8 then, the more the
-#: more components.
+#: Share of the null law above the test's threshold after a shift by the detectable effect.
+#: Alternatives also increase the statistic's variance, so that the power is 0.6 to 0.8, and larger
+#: with more components.
 POWER = 0.9
 TITLES: dict[Null, str] = {"simple": "the target", "composite": "any Gaussian"}
 HYPOTHESES: dict[Null, str] = {"simple": "the target", "composite": "a Gaussian shape"}
@@ -30,44 +30,51 @@ WORST = "worst direction"
 
 @dataclass(frozen=True)
 class GaussianityReport:
-    """How far an embedding is from its target, and from any Gaussian. Print it.
+    """Result of `gaussianity_report`: distances of an embedding from its target and any Gaussian.
 
-    Means, covariances, directions and components are those of the rows in standard coordinates,
-    where the target is N(0, I).
+    ``print(report)`` shows a table and a verdict. Means, covariances, directions and components are
+    in standard coordinates, where the target is N(0, I).
 
     Attributes
     ----------
     n_samples, n_components : int
     mean_error, mean_sampling_error : float
-        Root mean square of the mean's entries, and what it is in expectation for draws from the
-        target: n^(-1/2).
+        Root mean square of the mean's entries, and its expected size for draws from the target:
+        n^(-1/2).
     cov_error, cov_sampling_error : float
-        Root mean square of the entries of covariance - I (divisor n - 1), and what it is in
-        expectation for draws from the target: ((k + 1) / (k (n - 1)))^(1/2).
+        Root mean square of the entries of covariance - I (divisor n - 1), and its expected size for
+        draws from the target: ((k + 1) / (k (n - 1)))^(1/2).
     n_active : int
-        Components whose variance is above 0.01 of the target's.
+        Number of components whose variance is above 0.01 of the target's.
     effective_rank : float
-        exp of the entropy of the covariance's eigenvalues over their sum (Roy & Vetterli 2007):
-        n_components if they are equal, 1 if only one is not zero.
+        Exponential of the entropy of the covariance's eigenvalues, divided by their sum (Roy &
+        Vetterli 2007). The effective rank is n_components if all eigenvalues are equal, and 1 if
+        only one eigenvalue is not zero.
     tests : dict of str to dict of str to TestResult
-        For the null "simple", the target, and the null "composite", any Gaussian: the tests
-        "Mardia skewness", "Mardia kurtosis", "Henze-Zirkler", "sliced Epps-Pulley" and "energy".
-        "composite" is left out where it cannot be tested; `untested` says why.
+        The tests "Mardia skewness", "Mardia kurtosis", "Henze-Zirkler", "sliced Epps-Pulley" and
+        "energy", for the null "simple" (the target) and the null "composite" (any Gaussian). If the
+        null "composite" cannot be tested, its key is missing and `untested` states the reason.
     untested : str or None
-        Why "composite" is not among `tests`: too few samples, or a covariance without an inverse.
+        The reason for the missing key "composite" in `tests`: too few samples or a singular
+        covariance.
     raw_pvalues : dict of str to dict of str to float
-        For each null, the p-values that are corrected: "Mardia" (of both moments), "Henze-Zirkler",
+        For each null, the uncorrected p-values of "Mardia" (of both moments), "Henze-Zirkler",
         "sliced Epps-Pulley", "energy" and, for the null "simple", "worst direction".
     pvalues : dict of str to float
-        For each null, the corrected p-value: the smallest of `raw_pvalues` times their number
-        (Bonferroni), at most 1.
+        For each null, the corrected p-value: the smallest of `raw_pvalues` times the number of
+        tests (Bonferroni), at most 1.
     worst : WorstDirection
-        The projection that is least Gaussian, measured on rows that it was not sought on.
+        The least Gaussian projection. One half of the samples determines the direction, and the
+        other half measures the projection.
     detectable : float
-        The effect size that the sliced Epps-Pulley test, with a simple null at the level 0.05,
-        finds on so many samples about two times in three.
+        The effect size that the sliced Epps-Pulley test of a simple null, at the level 0.05,
+        detects in about two of three data sets with this number of samples.
     verdict : str
-        Which test rejects, and what so many samples can show.
+        Which test rejects, and which effect this number of samples can detect.
+
+    References
+    ----------
+    Roy & Vetterli (2007). The effective rank: a measure of effective dimensionality. EUSIPCO.
     """
 
     n_samples: int
@@ -91,7 +98,7 @@ class GaussianityReport:
 
     @property
     def verdict(self) -> str:
-        """What these samples show, and what so many samples can show, in a few sentences."""
+        """Which test rejects, and which effect this number of samples can detect."""
         n, k = self.n_samples, self.n_components
         rejected = {null: p <= LEVEL for null, p in self.pvalues.items()}
         sentences = [self._outcome(null, rejected[null]) for null in rejected]
@@ -110,9 +117,9 @@ class GaussianityReport:
         equivalent = _equivalent(size, k) if size >= self.detectable else ""
         sentences.append(
             f"The {ep.NAME} test of the target has the effect size {size:.2g}{equivalent}. "
-            f"With {n} samples it detects the effect size {self.detectable:.2g}"
-            f"{_equivalent(self.detectable, k)} about two times in three, and smaller ones less "
-            "often."
+            f"With {n} samples, the test detects the effect size {self.detectable:.2g}"
+            f"{_equivalent(self.detectable, k)} in about two of three cases, and smaller effects "
+            "less often."
         )
         return " ".join(sentences)
 
@@ -165,9 +172,9 @@ class GaussianityReport:
     __repr__ = __str__
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row per measure.
+        """Return a pandas DataFrame with one row per measure.
 
-        Its columns are value, expected, effect_size, pvalue, null, method and n_samples. Its index
+        The columns are value, expected, effect_size, pvalue, null, method and n_samples. The index
         holds "mean error", "covariance error", "active components", "effective rank", every test
         with its null hypothesis, such as "energy (the target)" and "energy (any Gaussian)", and
         "worst direction".
@@ -175,7 +182,7 @@ class GaussianityReport:
         Raises
         ------
         ImportError
-            Without pandas.
+            If pandas is not installed.
         """
         try:
             import pandas as pd
@@ -222,9 +229,9 @@ def _p(pvalue: float) -> str:
 
 
 def _variance(effect_size: float, k: int) -> float | None:
-    """Return the variance of one component that has this effect size, the others being right.
+    """Return the variance of one component, the others being N(0, 1), that has this effect size.
 
-    None if the effect size is larger than that of any variance.
+    Return None if no variance has such a large effect size.
     """
     share = ep.random_directions(k, 2048, 0)[0] ** 2  # of that component, in each direction
 
@@ -242,7 +249,7 @@ def _equivalent(effect_size: float, k: int) -> str:
     if variance is None:
         return ""
     number = f"{variance:.0f}" if variance >= 100 else f"{variance:.3g}"
-    return f" (as one component of variance {number} instead of 1 has)"
+    return f" (equal to one component of variance {number} instead of 1)"
 
 
 def gaussianity_report(
@@ -252,35 +259,36 @@ def gaussianity_report(
     *,
     random_state: RandomState = 0,
 ) -> GaussianityReport:
-    """Measure how Gaussian an embedding is: against its target, and against any Gaussian.
+    """Test an embedding against its target and against any Gaussian.
 
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
-        At least four rows. Take rows that the embedding was not trained on: those it was trained on
-        look more Gaussian than they are.
+        At least four samples. The embedding must not have been trained on these samples. Training
+        samples appear more Gaussian than new samples.
     mean : array-like of shape (n_components,), default=None
-        Of the target; zeros if None.
+        Mean of the target. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-        Covariance or variances of the target; identity if None.
+        Covariance or variances of the target. If None, the identity.
     random_state : int, RandomState instance or None, default=0
-        Determines directions, subsamples, halves and simulated draws.
+        Determines directions, subsamples, halves and simulated draws. If None, the seed is drawn
+        once per process.
 
     Returns
     -------
     GaussianityReport
-        Prints as a table; `to_frame` returns it as a DataFrame.
+        Prints as a table. Its method `to_frame` returns a DataFrame.
 
     Raises
     ------
     ValueError
-        If a shape is wrong, a number not finite, cov not positive definite, or rows fewer than
-        four.
+        If an array has the wrong shape or a value that is not finite, if cov is not positive
+        definite, or if Z has fewer than four samples.
 
     See Also
     --------
-    mardia_test, henze_zirkler_test, epps_pulley_test, energy_test : The tests, and what their
-        effect sizes mean.
+    mardia_test, henze_zirkler_test, epps_pulley_test, energy_test : The tests, with the definitions
+        of their effect sizes.
 
     Examples
     --------
@@ -313,7 +321,7 @@ def gaussianity_report(
             if null == "simple":
                 raise
             few = f"{n} samples are fewer than the required {k + 2}"
-            untested = few if n < k + 2 else "the covariance has no inverse"
+            untested = few if n < k + 2 else "the covariance is singular"
             break
         others = (
             henze_zirkler_test(u, null=null, random_state=seed),

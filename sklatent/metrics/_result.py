@@ -1,4 +1,4 @@
-"""What a test of Gaussianity returns."""
+"""The result of a test of Gaussianity."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -15,20 +15,20 @@ class TestResult:
     name : str
     statistic : float
     expected : float
-        What the statistic is in expectation if the null hypothesis holds.
+        Expectation of the statistic under the null hypothesis.
     effect_size : float
-        How far from Gaussian, in a unit that does not depend on the number of rows; about zero if
-        the null hypothesis holds. The functions say which unit.
+        Distance from the null hypothesis, in a unit that does not depend on the number of samples.
+        About zero if the null hypothesis holds. Each test documents its unit.
     pvalue : float
     null : {"simple", "composite"}
-        Whether the null hypothesis is one given Gaussian, or the family of all.
+        The null hypothesis: a given Gaussian ("simple") or any Gaussian ("composite").
     method : {"analytic", "Monte Carlo"}
-        Where the p-value is from.
+        Method of the p-value.
     n_samples : int
-        Number of rows that the statistic is of.
+        Number of samples in the statistic.
     """
 
-    __test__ = False  # no test class, though pytest may think so
+    __test__ = False  # pytest must not collect the class, despite its name
 
     name: str
     statistic: float

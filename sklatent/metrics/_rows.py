@@ -1,4 +1,4 @@
-"""Rows: checked, in standard coordinates, thinned where a statistic is quadratic in them."""
+"""Validation, standardization and subsampling of samples."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -11,25 +11,25 @@ from .._target import Target
 
 Null = Literal["simple", "composite"]
 
-#: Rows that the statistics quadratic in them look at.
+#: Largest number of samples for statistics of quadratic cost.
 MAX_ROWS = 5000
 
 
 def check_rows(Z: ArrayLike, min_rows: int = 2) -> NDArray:
-    """Return rows as finite float64, (n, k)."""
+    """Return Z as finite float64 samples, (n, k)."""
     return check_array(Z, dtype=np.float64, input_name="Z", ensure_min_samples=min_rows)
 
 
 def standard_rows(
     Z: ArrayLike, mean: ArrayLike | None, cov: ArrayLike | None, null: Null
 ) -> NDArray:
-    """Return rows that are N(0, I) under a simple null, or have its moments (composite).
+    """Return samples that are N(0, I) under a simple null, or have its moments (composite).
 
     Raises
     ------
     ValueError
-        If null is neither, or a composite one is given a mean or covariance, too few rows or rows
-        in a hyperplane.
+        If null is neither. With a composite null, also if a mean or covariance is given, or if
+        there are too few samples or a singular covariance.
     """
     if null == "simple":
         Z = check_rows(Z)
@@ -46,14 +46,14 @@ def standard_rows(
     n, k = Z.shape
     if n < k + 2:
         raise ValueError(
-            "null='composite' needs at least n_components + 2 rows to estimate a covariance, "
+            "null='composite' needs at least n_components + 2 samples to estimate a covariance, "
             f"got Z of shape ({n}, {k})"
         )
-    # Units aside, does the covariance have an inverse?
+    # The division by the standard deviations makes the test of the rank independent of units.
     centered = Z - Z.mean(axis=0)
     spread = centered.std(axis=0)
     if (spread <= 1e-12 * np.abs(Z).max(axis=0)).any():
-        raise ValueError("null='composite' needs components that vary, got Z with a constant one")
+        raise ValueError("null='composite' needs components that vary, got a constant component")
     singular = np.linalg.svd(np.cov(centered.T / spread[:, None]).reshape(k, k), compute_uv=False)
     if singular[-1] <= 1e-12 * singular[0]:
         raise ValueError(
@@ -64,21 +64,21 @@ def standard_rows(
 
 
 def whiten(u: NDArray) -> NDArray:
-    """Return rows (..., n, k) with mean zero and covariance I, divisor n."""
+    """Return samples (..., n, k) with mean zero and covariance I, divisor n."""
     u = u - u.mean(axis=-2, keepdims=True)
     factor = np.linalg.cholesky(np.swapaxes(u, -1, -2) @ u / u.shape[-2])
     return np.swapaxes(np.linalg.solve(factor, np.swapaxes(u, -1, -2)), -1, -2)
 
 
 def thin(u: NDArray, seed: int) -> NDArray:
-    """Return at most `MAX_ROWS` of the rows, drawn without replacement."""
+    """Return at most `MAX_ROWS` of the samples, drawn without replacement."""
     if len(u) <= MAX_ROWS:
         return u
     return u[np.random.default_rng(seed).choice(len(u), MAX_ROWS, replace=False)]
 
 
 def squared_distances(u: NDArray) -> Iterator[NDArray]:
-    """Yield blocks of the squared distances of rows (..., n, k), each (..., some, n)."""
+    """Yield blocks of the squared distances of samples (..., n, k), each (..., some, n)."""
     u = u - u.mean(axis=-2, keepdims=True)
     norms = np.square(u).sum(axis=-1)
     step = max(1, 2**20 // max(1, norms.size))

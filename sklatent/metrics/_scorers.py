@@ -1,4 +1,4 @@
-"""Scorers for `scoring=`, and how to choose among candidates that have several scores."""
+"""Scorers for `scoring=`, and a `refit` for several scores."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,12 +22,12 @@ def _method(estimator: Any, name: str, scorer: str) -> Callable:
 def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     """Return minus the sliced Epps-Pulley effect size of the embedding of X.
 
-    The embedding is what ``estimator.transform(X)`` returns. The target is N(`target_mean_`,
-    `target_cov_`) of the estimator, of a pipeline's last step or of a search's best estimator,
-    where it has them, else N(0, I). About zero if the embedding is Gaussian, which can be slightly
-    positive; greater is better. The effect size does not grow with the number of rows (see
-    `epps_pulley_test`), so that folds of different sizes can be compared. Deterministic: 512
-    directions, ``random_state=0``.
+    The embedding is ``estimator.transform(X)``. The target is N(`target_mean_`, `target_cov_`) of
+    the estimator, of a pipeline's last step or of a search's best estimator. If these attributes
+    are missing, the target is N(0, I). A greater score is better. If the embedding is from the
+    target, the score is about zero and can be slightly positive. The effect size does not grow with
+    the number of samples (see `epps_pulley_test`), so that folds of different sizes can be
+    compared. The score is deterministic: the scorer uses 512 directions and ``random_state=0``.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
 
 
 def reconstruction_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
-    """Return the share of the variance of X that its reconstruction explains, R^2.
+    """Return R^2: the share of the variance of X that the reconstruction explains.
 
     The reconstruction is ``estimator.inverse_transform(estimator.transform(X))``. Squared errors
     and variances are summed over features, in the units of X.
@@ -77,7 +77,7 @@ def reconstruction_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     Returns
     -------
     float
-        At most 1; greater is better.
+        At most 1. A greater score is better.
 
     Raises
     ------
@@ -100,10 +100,10 @@ def reconstruction_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
 
 
 def log_likelihood_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
-    """Return the mean of ``estimator.score_samples(X)``: log-likelihood in nats per sample.
+    """Return the mean of ``estimator.score_samples(X)``, a log-likelihood in nats per sample.
 
-    In a pipeline the density is that of the rows that its last step is given: pipelines whose
-    earlier steps differ cannot be compared by it.
+    In a pipeline, the density is the density of the input of the last step. Therefore this score
+    cannot compare pipelines with different earlier steps.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def log_likelihood_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     Returns
     -------
     float
-        Greater is better.
+        A greater score is better.
 
     Raises
     ------
@@ -174,7 +174,7 @@ class _MostGaussianWithin:
         if key not in cv_results:
             known = [k.removeprefix("mean_test_") for k in cv_results if k.startswith("mean_test_")]
             raise ValueError(
-                f"cv_results_ has no {key!r}: name {name!r} in scoring={{...}}; got scores "
+                f"cv_results_ has no {key!r}: add {name!r} to scoring={{...}}; got the scores "
                 f"{sorted(known)}"
             )
         return np.asarray(cv_results[key], dtype=np.float64)
@@ -183,35 +183,36 @@ class _MostGaussianWithin:
 def most_gaussian_within(
     metric: str, tolerance: float | Literal["1se"] = "1se", *, gaussianity: str = "gaussianity"
 ) -> Callable[[Mapping[str, Any]], int]:
-    """Return a `refit` for grid searches: the most Gaussian of the candidates that are good enough.
+    """Return a `refit` for grid searches that selects the most Gaussian of the good candidates.
 
-    Good enough is a mean score of `metric` over the splits that is within `tolerance` of the best.
+    A candidate is good if its mean score of `metric` over the splits is within `tolerance` of the
+    best mean score.
 
     Parameters
     ----------
     metric : str
-        Name of a score in ``scoring={...}``; greater is better.
+        Name of a score in ``scoring={...}``. A greater score must be better.
     tolerance : float or "1se", default="1se"
-        In units of the metric; or one standard error of the best candidate's mean over the splits
-        (Breiman et al. 1984).
+        A number in units of the metric. "1se" means one standard error of the best candidate's mean
+        over the splits (Breiman et al. 1984).
     gaussianity : str, default="gaussianity"
-        Name of the score to choose by.
+        Name of the score that selects among the good candidates.
 
     Returns
     -------
     callable
-        Maps ``cv_results_`` to the index of a candidate. It can be pickled and cloned. Called,
-        it raises a ValueError where ``cv_results_`` lacks a score. Candidates with a score
-        that is not finite (fits that failed) are never chosen.
+        A function that maps ``cv_results_`` to the index of a candidate, and can be pickled and
+        cloned. The function raises a ValueError if ``cv_results_`` lacks a score. The function
+        never selects a candidate with a score that is not finite, such as a failed fit.
 
     Raises
     ------
     ValueError
-        If `tolerance` is negative or another string, or a name is not a string.
+        If `tolerance` is negative or a string other than "1se", or if a name is not a string.
 
     References
     ----------
-    Breiman, Friedman, Olshen & Stone (1984), Classification and regression trees, section 3.4.3.
+    Breiman, Friedman, Olshen & Stone (1984). Classification and regression trees, section 3.4.3.
 
     Examples
     --------
@@ -237,6 +238,6 @@ def most_gaussian_within(
         isinstance(tolerance, int | float | np.number) and 0 <= tolerance < np.inf
     ):
         raise ValueError(
-            f"tolerance must be a float that is not negative, or '1se', got {tolerance!r}"
+            f"tolerance must be a float that is not negative or '1se', got {tolerance!r}"
         )
     return _MostGaussianWithin(metric, tolerance, gaussianity)

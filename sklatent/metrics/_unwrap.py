@@ -1,4 +1,4 @@
-"""What a pipeline or a search wraps."""
+"""Access to the estimators inside pipelines and searches."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ def last_step(estimator: Any) -> Any:
 
 
 def unwrap(estimator: Any) -> Any:
-    """Return the fitted estimator inside pipelines, as their last step, and searches."""
+    """Return the fitted estimator inside nested pipelines (their last step) and searches."""
     estimator = last_step(estimator)
     while hasattr(estimator, "best_estimator_"):
         estimator = last_step(estimator.best_estimator_)

@@ -1,4 +1,4 @@
-"""The projection of an embedding that is least Gaussian."""
+"""The least Gaussian projection of an embedding."""
 
 from dataclasses import dataclass
 
@@ -10,28 +10,28 @@ from . import _epps_pulley as ep
 from ._result import TestResult
 
 SEARCH_ROWS = 4096
-STARTS = 256  # random directions looked at, beside the axes
-CLIMBERS = 8  # the best of them, that are improved
+STARTS = 256  # random directions tested, in addition to the axes
+CLIMBERS = 8  # best directions, from which gradient ascent starts
 STEPS = 40
 
 
 @dataclass(frozen=True)
 class WorstDirection:
-    """The direction along which an embedding is least Gaussian, and what is wrong there.
+    """The direction of the least Gaussian projection of an embedding, with moments and a test.
 
-    It is sought on a random half of the rows, at most 4096 of them, and measured on the other half:
-    measured where it was sought, some direction looks non-Gaussian by chance.
+    The search uses a random half of the samples, at most 4096, and the test uses the other half.
+    On the samples of the search, some direction looks non-Gaussian by chance.
 
     Attributes
     ----------
     direction : ndarray of shape (n_components,)
         A unit vector in standard coordinates.
     shares : ndarray of shape (n_components,)
-        Its squares: each component's share, summing to 1.
+        Squares of the direction's entries: the share of each component, with the sum 1.
     mean, std, skewness, kurtosis : float
-        Of the projection; 0, 1, 0 and (in excess) 0 for the target.
+        Moments of the projection. The target has 0, 1, 0 and (excess kurtosis) 0.
     test : TestResult
-        Epps-Pulley, of a simple null.
+        The Epps-Pulley test of the projection, with a simple null.
     """
 
     direction: NDArray
@@ -44,12 +44,12 @@ class WorstDirection:
 
 
 def worst_direction(u: NDArray, seed: int) -> WorstDirection:
-    """Return it for rows in standard coordinates, (n, k), n >= 4."""
+    """Return the worst direction of samples in standard coordinates, (n, k), n >= 4."""
     sought, measured = halves(len(u), seed)
     direction = search(u[sought], seed)
     p = u[measured] @ direction
     mean, std = p.mean(), p.std()
-    if std <= 1e-12 * np.abs(u[measured]).max():  # constant, but for rounding
+    if std <= 1e-12 * np.abs(u[measured]).max():  # constant up to rounding errors
         std = 0.0
     standard = (p - mean) / std if std else np.zeros_like(p)
     statistic = float(ep.statistics(p[:, None], np.ones((1, 1)))[0])
@@ -76,7 +76,7 @@ def worst_direction(u: NDArray, seed: int) -> WorstDirection:
 
 
 def halves(n: int, seed: int) -> tuple[NDArray, NDArray]:
-    """Return the indices of the rows that the direction is sought on, and measured on."""
+    """Return the indices of the samples for the search and for the test of a direction."""
     order = np.random.default_rng([seed, 2]).permutation(n)
     return order[: min(n // 2, SEARCH_ROWS)], order[n // 2 :]
 
@@ -84,7 +84,7 @@ def halves(n: int, seed: int) -> tuple[NDArray, NDArray]:
 def search(u: NDArray, seed: int) -> NDArray:
     """Return a unit vector with a large Epps-Pulley statistic.
 
-    Gradient ascent on the sphere, from the best of random directions and the axes.
+    Gradient ascent on the sphere starts from the best of random directions and the axes.
     """
     k = u.shape[1]
     if k == 1:
@@ -108,11 +108,11 @@ def search(u: NDArray, seed: int) -> NDArray:
 
 
 def _climb(u: NDArray, directions: NDArray) -> tuple[NDArray, NDArray]:
-    """Return statistics along directions, and unit tangents in which they increase most."""
+    """Return the statistics of directions, and the unit tangents of their steepest increase."""
     error = ep.characteristic_function(u, directions) - ep.NORMAL[:, None]  # (knots, directions)
     turn = np.exp(1j * integral.STEP * (u @ directions))
     coefficient = np.conj(error) * (ep.WEIGHTS * ep.KNOTS)[:, None]
-    # d/dp of the statistic, but for a factor: -Im sum_j c_j turn^j, by Horner's rule.
+    # d/dp of the statistic, up to a factor: -Im sum_j c_j turn^j, by Horner's rule.
     total = np.zeros_like(turn)
     for c in coefficient[::-1]:
         total += c

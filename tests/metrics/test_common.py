@@ -198,11 +198,11 @@ def test_a_composite_null_that_cannot_be(test):
         test(SKEWED, null="family")
     with pytest.raises(ValueError, match="mean must be None with null='composite'"):
         test(SKEWED, mean=[0, 0, 0], null="composite")
-    with pytest.raises(ValueError, match=r"at least n_components \+ 2 rows.*\(4, 3\)"):
+    with pytest.raises(ValueError, match=r"at least n_components \+ 2 samples.*\(4, 3\)"):
         test(SKEWED[:4], null="composite")
     with pytest.raises(ValueError, match=r"full rank.*rank 2"):
         test(SKEWED @ np.diag([1.0, 1, 0]) + SKEWED[:, [0, 0, 0]], null="composite")
-    with pytest.raises(ValueError, match="constant one"):
+    with pytest.raises(ValueError, match="got a constant component"):
         test(SKEWED * [1, 1, 0], null="composite")
 
 

@@ -166,7 +166,7 @@ def test_a_shape_that_no_gaussian_has_is_not_the_targets_either():
 @pytest.mark.parametrize(
     ("Z", "why"),
     [
-        (GAUSSIAN * [1, 1, 0, 0], "the covariance has no inverse"),
+        (GAUSSIAN * [1, 1, 0, 0], "the covariance is singular"),
         (GAUSSIAN[:5] + 9, FEW),
         (GAUSSIAN[:5], FEW),
     ],
