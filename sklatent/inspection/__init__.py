@@ -1,4 +1,4 @@
-"""Pictures of an embedding and of its fit, as scikit-learn's displays draw them."""
+"""Plots of an embedding and of its fit, in the style of scikit-learn's displays."""
 
 from ._embedding import EmbeddingDisplay
 from ._gaussianity import GaussianityDisplay

@@ -1,4 +1,4 @@
-"""Pairs of components of an embedding, over the contours of its target."""
+"""Scatter plots of pairs of components, with contours of the target."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -15,57 +15,58 @@ from ..metrics._rows import check_rows
 from ._embedding_of import embedding_of
 from ._plotting import BLUE, check_matplotlib, merged, panels_on
 
-#: Ten colors that people agree on, and that the color-blind tell apart (Petroff 2021).
+#: Ten colors that readers prefer and that color-blind readers can distinguish (Petroff 2021).
 COLORS = (
     *("#3f90da", "#ffa90e", "#bd1f01", "#94a4a2", "#832db6"),
     *("#a96b59", "#e76300", "#b9ac70", "#717581", "#92dadd"),
 )
-#: Classes that can be told apart: as many again are rings in place of dots.
+#: Largest number of classes: those beyond the colors are rings instead of dots.
 MAX_CLASSES = 2 * len(COLORS)
 MASSES = (0.5, 0.9, 0.99)
 
 
 class EmbeddingDisplay:
-    """Scatter plots of pairs of components, over contours of the target.
+    """Scatter plots of pairs of components, with contours of the target.
 
-    The ellipses are contours of the target's marginal density of each pair, that hold 50, 90 and 99
-    percent of its mass. Axes span as many of the target's standard deviations in both directions,
-    so that ellipses of uncorrelated components are circles.
+    The ellipses are contours of the target's marginal density of each pair, and contain 50, 90 and
+    99 percent of its mass. Both axes of a panel have the same range in units of the target's
+    standard deviations, so that the ellipses of uncorrelated components are circles.
 
-    Use `from_embedding` or `from_estimator` to make one.
+    Use `from_embedding` or `from_estimator` to create a display.
 
     Parameters
     ----------
     Z : ndarray of shape (n_shown, n_components)
     y : ndarray of shape (n_shown,) or None
     mean : ndarray of shape (n_components,)
-        Of the target.
+        Mean of the target.
     cov : ndarray of shape (n_components, n_components)
-        Of the target.
+        Covariance of the target.
     y_name : str, default="y"
         Title of the legend or the color bar.
 
     Attributes
     ----------
     pairs_ : list of tuple of (int, int)
-        Components of each panel, horizontal and vertical.
+        The horizontal and the vertical component of each panel.
     classes_ : ndarray of shape (n_classes,) or None
-        Where y is drawn as classes.
+        The classes, or None if y is not drawn as classes.
     scatters_ : list of PathCollection
     contours_ : list of list of Line2D
         For each panel, an ellipse for each mass.
     legend_ : Legend or None
-        Where y is drawn as classes.
+        The legend of the classes, or None if y is not drawn as classes.
     colorbar_ : Colorbar or None
-        Where y is drawn as numbers.
+        The color bar, or None if y is not drawn as numbers.
     axes_ : ndarray of Axes of shape (n_panels,)
     ax_ : Axes
-        The first of them.
+        The first of `axes_`.
     figure_ : Figure
 
     References
     ----------
-    Petroff (2021), Accessible color sequences for data visualization. arXiv:2107.02270.
+    Petroff (2021). `Accessible color sequences for data visualization
+    <https://arxiv.org/abs/2107.02270>`_.
 
     Examples
     --------
@@ -110,15 +111,16 @@ class EmbeddingDisplay:
         scatter_kwargs: Mapping[str, Any] | None = None,
         contour_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Draw the embedding of X over the estimator's target.
+        """Draw the embedding of X with contours of the estimator's target.
 
         Parameters
         ----------
         estimator : fitted estimator with transform
             `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, a search, ... The
-            target is its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
+            target is N(`target_mean_`, `target_cov_`). If the estimator lacks these attributes, the
+            target is N(0, I).
         X : array-like of shape (n_samples, n_features)
-            Better rows that the estimator was not fitted to.
+            Preferably samples that the estimator was not fitted to.
         y : array-like of shape (n_samples,), default=None
             As in `from_embedding`.
         components, subsample, random_state, ax, scatter_kwargs, contour_kwargs
@@ -174,26 +176,27 @@ class EmbeddingDisplay:
         scatter_kwargs: Mapping[str, Any] | None = None,
         contour_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Draw an embedding over a target.
+        """Draw an embedding with contours of a target.
 
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_components)
-            With at least two components.
+            The embedding, with at least two components.
         y : array-like of shape (n_samples,), default=None
-            Colors the rows: labels, and whole numbers of at most 20 different values, as classes
-            with a legend; other numbers by a color bar.
+            Colors of the samples. Labels, and integers with at most 20 different values, are drawn
+            as classes with a legend. Other numbers are drawn with a color bar.
         mean : array-like of shape (n_components,), default=None
-            Of the target; zeros if None.
+            Mean of the target. If None, zeros.
         cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-            Covariance or variances of the target; identity if None.
+            Covariance or variances of the target. If None, the identity.
         components : sequence of int, default=None
-            Indices of components, all pairs of which are drawn. None takes the first three.
+            Indices of components. The display draws all pairs of them. If None, the first three.
         subsample : int, float in (0, 1) or None, default=2000
-            Rows to show, or their share, drawn at random without replacement where there are more.
-            None shows all. Points are the more transparent the more there are.
+            Largest number of samples to show, or the share of samples to show. The subsample is
+            random, without replacement. If None, show all samples. More points are drawn more
+            transparent.
         random_state : int, RandomState instance or None, default=0
-            Determines the rows that are shown.
+            Determines the subsample.
         ax, scatter_kwargs, contour_kwargs
             As in `plot`.
 
@@ -204,8 +207,8 @@ class EmbeddingDisplay:
         Raises
         ------
         ValueError
-            If a shape is wrong, a number not finite, cov not positive definite, or y has more
-            than 20 labels.
+            If an array has the wrong shape or a value that is not finite, if cov is not positive
+            definite, or if y has more than 20 labels.
         """
         check_matplotlib(f"{cls.__name__}.from_embedding")
         y_name = getattr(y, "name", None)
@@ -237,20 +240,21 @@ class EmbeddingDisplay:
         scatter_kwargs: Mapping[str, Any] | None = None,
         contour_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Draw.
+        """Draw the scatter plots.
 
         Parameters
         ----------
         ax : Axes or array of Axes, default=None
-            One for each pair, or one of a grid of subplots, which several pairs divide. A new
-            figure if None. The legend is at the right of all, or of the last of those given.
+            One Axes for each pair, or a single Axes of a grid of subplots, which the pairs share.
+            If None, create a new figure. The legend is to the right of the new figure's panels, or
+            of the last given Axes.
         components : sequence of int, default=None
-            Indices of components, all pairs of which are drawn. None takes the first three.
+            Indices of components. The display draws all pairs of them. If None, the first three.
         scatter_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.scatter`, the rows. ``cmap`` is for numbers, or a list of
-            colors for classes.
+            Keywords of `matplotlib.axes.Axes.scatter` for the samples. With classes, ``cmap`` can
+            be a list of colors.
         contour_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.plot`, the ellipses.
+            Keywords of `matplotlib.axes.Axes.plot` for the ellipses.
 
         Returns
         -------
@@ -262,7 +266,7 @@ class EmbeddingDisplay:
 
         self.pairs_ = self._check_components(components)
         self.classes_ = None if self.y is None else _classes(self.y)
-        # Some hundred points are clear as they are; of thousands the crowd is to be seen.
+        # Many points overlap. Smaller and more transparent points then show the density.
         crowd = min(1.0, (600 / len(self.Z)) ** 0.4)
         defaults = {"s": max(4, 14 * crowd), "linewidths": 0.5, "alpha": 0.8 * crowd}
         points = merged(PathCollection, {**defaults, "zorder": 2}, scatter_kwargs)
@@ -287,8 +291,8 @@ class EmbeddingDisplay:
         k = self.Z.shape[1]
         if k < 2:
             raise ValueError(
-                "EmbeddingDisplay needs an embedding with at least two components, got one; "
-                "GaussianityDisplay draws it"
+                "EmbeddingDisplay needs an embedding with at least two components, got one. "
+                "GaussianityDisplay draws embeddings with one component."
             )
         chosen = list(range(min(k, 3))) if components is None else list(components)
         valid = all(isinstance(i, Integral) and 0 <= i < k for i in chosen)
@@ -300,7 +304,7 @@ class EmbeddingDisplay:
         return list(combinations(chosen, 2))
 
     def _colors(self, points: dict[str, Any]) -> tuple[dict[str, Any], list[Any]]:
-        """Return keywords of the scatter plots, and what the legend shows."""
+        """Return keywords of the scatter plots, and the handles of the legend."""
         from matplotlib.colors import to_rgba
         from matplotlib.lines import Line2D
 
@@ -336,7 +340,7 @@ class EmbeddingDisplay:
         circle = np.array([np.cos(angle), np.sin(angle)])  # (2, 181)
         contours = []
         for mass in MASSES:
-            radius = np.sqrt(-2 * np.log(1 - mass))  # of chi-square(2)
+            radius = np.sqrt(-2 * np.log(1 - mass))  # quantile of chi(2)
             x, y = mean[:, None] + radius * factor @ circle
             contours.extend(axes.plot(x, y, **line))
             axes.annotate(
@@ -368,7 +372,7 @@ class EmbeddingDisplay:
                     *key, title=self.y_name, fontsize="small", **beyond
                 )
         elif self.y is not None and self.scatters_[0].get_array() is not None:
-            # Of a single Axes it becomes part of the grid, as tight_layout wants it.
+            # With a single Axes, the color bar becomes part of the grid, which tight_layout needs.
             axes = self.axes_.tolist() if len(self.axes_) > 1 else self.ax_
             self.colorbar_ = self.figure_.colorbar(self.scatters_[0], ax=axes, label=self.y_name)
             self.colorbar_.solids.set_alpha(1)
@@ -390,7 +394,7 @@ def _shown(n: int, subsample: float | int | None, random_state: RandomState) -> 
 
 
 def _classes(y: NDArray) -> NDArray | None:
-    """Return the classes of y, or None if it is numbers for a color bar."""
+    """Return the classes of y, or None if y has numbers for a color bar."""
     numeric = y.dtype.kind in "iuf"
     if numeric and not np.isfinite(y).all():
         raise ValueError("y must be finite, got nan or infinity")
@@ -398,14 +402,14 @@ def _classes(y: NDArray) -> NDArray | None:
         classes = np.unique(y)
     except TypeError:
         raise ValueError(
-            "y must have labels of one type, without missing ones, got those of types "
+            "y must have labels of one type, without missing labels, got labels of the types "
             f"{sorted({type(label).__name__ for label in y})}"
         ) from None
     if numeric and (len(classes) > MAX_CLASSES or (classes != np.round(classes)).any()):
         return None
     if len(classes) > MAX_CLASSES:
         raise ValueError(
-            f"y has {len(classes)} different labels, of which at most {MAX_CLASSES} can be told "
-            "apart: merge some, or leave y out"
+            f"y must have at most {MAX_CLASSES} different labels, got {len(classes)}: merge some "
+            "labels, or omit y"
         )
     return classes

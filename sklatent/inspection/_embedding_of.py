@@ -1,4 +1,4 @@
-"""The embedding that an estimator makes of rows, with the target it was pushed toward."""
+"""The embedding of an estimator, with its target."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from ..metrics._unwrap import unwrap
 def embedding_of(
     estimator: Any, X: ArrayLike, caller: str
 ) -> tuple[NDArray, NDArray | None, NDArray | None]:
-    """Return the embedding of X, and the target's mean and covariance, None where unknown.
+    """Return the embedding of X, and the target's mean and covariance, or None if unknown.
 
     Raises
     ------

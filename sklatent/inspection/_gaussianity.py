@@ -16,74 +16,72 @@ from ._band import uniform_band
 from ._embedding_of import embedding_of
 from ._plotting import BLUE, GREY, VERMILION, check_matplotlib, merged, panels_on
 
-#: Panels of components that are drawn unless others are asked for.
+#: Default number of panels of components.
 MAX_COMPONENTS = 6
 
 Panel = str | int
 
 
 class GaussianityDisplay:
-    r"""Quantile-quantile plots: an embedding against the Gaussian it was pushed toward.
+    r"""Quantile-quantile plots of an embedding against its target.
 
-    Its panels are
+    The panels are
 
     - the squared Mahalanobis radii :math:`(z - \mu)^T \Sigma^{-1} (z - \mu)` against the chi-square
-      distribution with n_components degrees of freedom: how far out the rows are, in all
-      components at once (Healy 1968);
-    - the worst direction against N(0, 1): the projection, in standard coordinates, that is least
-      Gaussian, sought on half of the rows and drawn from the other half (see
+      distribution with n_components degrees of freedom, a distance from the target's mean in all
+      components together (Healy 1968);
+    - the worst direction against N(0, 1): the least Gaussian projection in standard coordinates.
+      One half of the samples determines the direction, and the panel shows the other half (see
       `metrics.WorstDirection`);
-    - each component, less the target's mean and over the target's standard deviation, against
-      N(0, 1).
+    - each component against N(0, 1), after subtraction of the target's mean and division by the
+      target's standard deviation.
 
-    The null hypothesis is that rows are independent draws from the given N(mu, Sigma); nothing is
-    estimated from them. Where it holds, *all* points of a panel lie inside its band with the
-    probability `level`. The band gives each point the same chance to leave it
-    (Aldor-Noiman et al. 2013), so that it sees the tails as well as the middle, and is calibrated
-    exactly up to 10,000 rows. Panels are not corrected for their number.
+    The null hypothesis is that the samples are independent draws from the given N(mu, Sigma).
+    No parameter is estimated. Under the null hypothesis, *all* points of a panel lie inside the
+    band with the probability `level`. Each point has the same probability to be outside
+    (Aldor-Noiman et al. 2013), so that the band detects deviations in the tails as well as in the
+    middle. The band is exact up to 10,000 samples. There is no correction for the number of panels.
 
-    Use `from_embedding` or `from_estimator` to make one.
+    Use `from_embedding` or `from_estimator` to create a display.
 
     Parameters
     ----------
     squared_radii : ndarray of shape (n_samples,)
     components : ndarray of shape (n_samples, n_components)
-        In standard deviations of the target from its mean.
+        Distances from the target's mean, in standard deviations of the target.
     projection : ndarray of shape (n_measured,)
-        Along the worst direction, of the rows that it was not sought on.
+        Projection of the samples that did not determine the worst direction.
     direction : ndarray of shape (n_components,)
         The worst direction, a unit vector in standard coordinates.
 
     Attributes
     ----------
     panels_ : tuple
-        "radius", "worst" or the index of a component, as drawn.
+        "radius", "worst" or the index of a component, for each panel.
     outside_ : ndarray of shape (n_panels,)
-        Share of each panel's points that is outside of the band.
+        For each panel, the share of points outside of the band.
     scatters_ : list of PathCollection
     lines_ : list of Line2D
-        The diagonals, where the quantiles of rows and target are equal.
+        The diagonals, on which the quantiles of samples and target are equal.
     bands_ : list of PolyCollection
     texts_ : list of Annotation
-        How many points are outside.
+        For each panel, the number or share of points outside of the band.
     axes_ : ndarray of Axes of shape (n_panels,)
     ax_ : Axes
-        The first of them.
+        The first of `axes_`.
     figure_ : Figure
 
     See Also
     --------
-    sklatent.metrics.gaussianity_report : The same question, answered in numbers.
+    sklatent.metrics.gaussianity_report : Statistics and p-values for the same null hypothesis.
 
     References
     ----------
-    Healy (1968), Multivariate normal plotting. Journal of the Royal Statistical Society C 17.
-
-    Aldor-Noiman, Brown, Buja, Rolke & Stine (2013), The power to see: a new graphical test of
-    normality. The American Statistician 67.
-
-    Moscovich & Nadler (2017), Fast calculation of boundary crossing probabilities for Poisson
-    processes. Statistics & Probability Letters 123.
+    - Aldor-Noiman, Brown, Buja, Rolke & Stine (2013). `The power to see: a new graphical test of
+      normality <https://doi.org/10.1080/00031305.2013.847865>`_. The American Statistician 67.
+    - Healy (1968). Multivariate normal plotting. Journal of the Royal Statistical Society C 17.
+    - Moscovich & Nadler (2017). Fast calculation of boundary crossing probabilities for Poisson
+      processes. Statistics & Probability Letters 123.
 
     Examples
     --------
@@ -130,10 +128,11 @@ class GaussianityDisplay:
         ----------
         estimator : fitted estimator with transform
             `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, a search, ... The
-            target is its N(`target_mean_`, `target_cov_`), or N(0, I) where it has none.
+            target is N(`target_mean_`, `target_cov_`). If the estimator lacks these attributes, the
+            target is N(0, I).
         X : array-like of shape (n_samples, n_features)
-            At least four rows. Take rows that the estimator was not fitted to: a calibration gives
-            the others exactly the target's mean and covariance.
+            At least four samples that the estimator was not fitted to. A calibration gives the
+            training samples exactly the target's mean and covariance.
         random_state, ax, panels, level, scatter_kwargs, line_kwargs, band_kwargs
             As in `from_embedding`.
 
@@ -192,13 +191,13 @@ class GaussianityDisplay:
         Parameters
         ----------
         Z : array-like of shape (n_samples, n_components)
-            At least four rows, that the embedding was not fitted to.
+            The embedding of at least four samples that the encoder was not fitted to.
         mean : array-like of shape (n_components,), default=None
-            Of the target; zeros if None.
+            Mean of the target. If None, zeros.
         cov : array-like of shape (n_components, n_components) or (n_components,), default=None
-            Covariance or variances of the target; identity if None.
+            Covariance or variances of the target. If None, the identity.
         random_state : int, RandomState instance or None, default=0
-            Determines the rows that the worst direction is sought on.
+            Determines the half of the samples for the search of the worst direction.
         ax, panels, level, scatter_kwargs, line_kwargs, band_kwargs
             As in `plot`.
 
@@ -209,8 +208,8 @@ class GaussianityDisplay:
         Raises
         ------
         ValueError
-            If a shape is wrong, a number not finite, cov not positive definite, or rows fewer than
-            four.
+            If an array has the wrong shape or a value that is not finite, if cov is not positive
+            definite, or if Z has fewer than four samples.
         """
         check_matplotlib(f"{cls.__name__}.from_embedding")
         seed = as_seed(random_state)
@@ -244,24 +243,24 @@ class GaussianityDisplay:
         line_kwargs: Mapping[str, Any] | None = None,
         band_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Draw.
+        """Draw the quantile-quantile plots.
 
         Parameters
         ----------
         ax : Axes or array of Axes, default=None
-            One for each panel, or one of a grid of subplots, which several panels divide. A new
-            figure if None.
+            One Axes for each panel, or a single Axes of a grid of subplots, which the panels share.
+            If None, create a new figure.
         panels : sequence of "radius", "worst" or int, default=None
-            What to draw; ints are indices of components. None draws the radius, the worst direction
-            where there is more than one component, and the first six components.
+            The panels. Ints are indices of components. If None, draw the radius, the worst
+            direction if there is more than one component, and the first six components.
         level : float in (0, 1), default=0.95
-            Probability that a panel's points are all inside its band, for draws from the target.
+            Probability that all points of a panel are inside its band, for draws from the target.
         scatter_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.scatter`, the points.
+            Keywords of `matplotlib.axes.Axes.scatter` for the points.
         line_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.plot`, the diagonal.
+            Keywords of `matplotlib.axes.Axes.plot` for the diagonal.
         band_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.fill_between`, the band.
+            Keywords of `matplotlib.axes.Axes.fill_between` for the band.
 
         Returns
         -------
@@ -295,7 +294,7 @@ class GaussianityDisplay:
             self.scatters_.append(axes.scatter(middle, observed, **{**colors, **points}))
             name, xlabel, ylabel = self._labels(panel)
             axes.set_title(name, loc="left", fontsize="medium")
-            # Quantiles increase: the upper left and the lower right are empty.
+            # Quantiles increase, so the upper left and the lower right corners are empty.
             corner = {"xy": (0.97, 0.04), "xycoords": "axes fraction", "ha": "right"}
             color = _colors(out.any())
             self.texts_.append(axes.annotate(_share(out), color=color, fontsize="small", **corner))
@@ -334,9 +333,9 @@ class GaussianityDisplay:
     def _labels(self, panel: Panel) -> tuple[str, str, str]:
         if panel == "radius":
             k = self.components.shape[1]
-            return "Radius", f"quantiles of chi-square({k})", "squared radii of rows"
+            return "Radius", f"quantiles of chi-square({k})", "squared radii of samples"
         name = "Worst direction" if panel == "worst" else f"Component {panel}"
-        return name, "quantiles of N(0, 1)", "rows, in target's std"
+        return name, "quantiles of N(0, 1)", "samples, in target's std"
 
     def _add_legend(self, level: float) -> None:
         self.ax_.legend(
@@ -363,4 +362,4 @@ def _share(outside: NDArray) -> str:
         return "all inside"
     if outside.mean() >= 0.005:
         return f"{outside.mean():.0%} outside"
-    return f"{count} row{'s' if count > 1 else ''} outside"
+    return f"{count} sample{'s' if count > 1 else ''} outside"

@@ -1,4 +1,4 @@
-"""Losses of each epoch of a fit."""
+"""Loss curves of a fit."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -11,40 +11,42 @@ from ._plotting import BLUE, GREEN, GREY, PURPLE, VERMILION, check_matplotlib, m
 
 
 class LossCurveDisplay:
-    """Training loss, its two parts, and the criterion of early stopping, along the epochs.
+    """Training loss, its two parts, and the criterion of early stopping, for each epoch.
 
-    The training loss is the task's plus `reg_weight` times the regularizer, the mean over an epoch
-    in which weights change. The criterion is the same sum on the rows set aside, after the epoch,
-    and epoch 0 is the start. (For `regularizers.Adversarial` it has the distance of "sliced" in
-    place of the critic's opinion, so that its level is not that of the training loss.) The best
-    epoch, whose weights `fit` returns, is marked; 0 means that training gained nothing over the
-    start. The critic, where there is one, has a panel of its own.
+    The training loss is the task's loss plus `reg_weight` times the regularizer, averaged over the
+    steps of an epoch. The criterion is the same sum on the validation samples at the end of the
+    epoch, and epoch 0 is the start of training. (For `regularizers.Adversarial`, the criterion uses
+    `regularizers.SlicedEppsPulley` in place of the critic's output. Therefore criterion and
+    training loss cannot be compared.) A mark shows the best epoch, whose weights `fit` returns. A
+    best epoch of 0 means that training did not improve the criterion. A second panel shows the loss
+    of the critic, if there is one.
 
-    Use `from_estimator` to make one.
+    Use `from_estimator` to create a display.
 
     Parameters
     ----------
     loss : ndarray of shape (n_iter,)
     task_loss : ndarray of shape (n_iter,)
     regularizer : ndarray of shape (n_iter,)
-        Times `reg_weight`, as it was in training.
+        The regularizer times the `reg_weight` of the training.
     criterion : ndarray of shape (n_iter + 1,) or None
-        nan after epochs without early stopping; None if there are only such.
+        nan for epochs without early stopping. None if no epoch used early stopping.
     critic_loss : ndarray of shape (n_iter,) or None
-        None without a critic.
+        The training loss of the critic. None without a critic.
 
     Attributes
     ----------
     lines_ : dict of str to Line2D
-        "loss", "task_loss", "regularizer", "criterion" and "critic_loss", those that there are.
+        The curves "loss", "task_loss" and "regularizer", and if available "criterion" and
+        "critic_loss".
     best_epoch_ : int or None
-        None without early stopping.
+        The epoch with the smallest criterion. None without early stopping.
     best_ : PathCollection or None
         The mark of the best epoch.
     axes_ : ndarray of Axes of shape (1,) or (2,)
-        The second is the critic's.
+        The second panel shows the critic's loss.
     ax_ : Axes
-        The first of them.
+        The first of `axes_`.
     figure_ : Figure
 
     Examples
@@ -88,7 +90,8 @@ class LossCurveDisplay:
         Parameters
         ----------
         estimator : GaussianEmbedder, GaussianEmbedderCV, Pipeline or GridSearchCV
-            Fitted; a pipeline's last step. Of a search the embedder fitted to all rows.
+            A fitted estimator. The display uses the last step of a pipeline, and the best estimator
+            of a search.
         ax, line_kwargs, scatter_kwargs
             As in `plot`.
 
@@ -113,7 +116,7 @@ class LossCurveDisplay:
         display = cls(
             loss=loss,
             task_loss=task_loss,
-            regularizer=loss - task_loss,  # reg_weight may have been set since
+            regularizer=loss - task_loss,  # reg_weight may have changed since fit
             criterion=None if scores is None else -np.array(scores),
             critic_loss=None if critic is None else np.array(critic),
         )
@@ -126,17 +129,17 @@ class LossCurveDisplay:
         line_kwargs: Mapping[str, Any] | None = None,
         scatter_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Draw.
+        """Draw the curves.
 
         Parameters
         ----------
         ax : Axes or array of Axes, default=None
-            Two where there is a critic, or one of a grid of subplots, which both divide. A new
-            figure if None.
+            One Axes, or two if there is a critic. With a critic, a single Axes of a grid of
+            subplots is divided. If None, create a new figure.
         line_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.plot`, all curves.
+            Keywords of `matplotlib.axes.Axes.plot` for all curves.
         scatter_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.scatter`, the mark of the best epoch.
+            Keywords of `matplotlib.axes.Axes.scatter` for the mark of the best epoch.
 
         Returns
         -------
@@ -156,7 +159,7 @@ class LossCurveDisplay:
             "loss": ("training loss", BLUE, "-", self.loss),
             "task_loss": ("  of which task", GREEN, "--", self.task_loss),
             "regularizer": ("  of which reg_weight x regularizer", PURPLE, ":", self.regularizer),
-            "criterion": ("criterion, on rows set aside", "black", "-", self.criterion),
+            "criterion": ("criterion, on validation samples", "black", "-", self.criterion),
             "critic_loss": ("critic's training loss", GREY, "-", self.critic_loss),
         }
         for name, (label, color, dashes, values) in curves.items():
@@ -164,7 +167,7 @@ class LossCurveDisplay:
                 continue
             axes = self.axes_[-1] if name == "critic_loss" else self.ax_
             style = {"color": color, "linestyle": dashes, "label": label}
-            # A single epoch has no line to show.
+            # A line needs two epochs. A marker shows a single epoch.
             style["marker"] = "o" if len(values) == 1 else "none"
             first = 0 if name == "criterion" else 1
             epochs = np.arange(first, first + len(values))

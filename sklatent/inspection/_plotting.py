@@ -1,4 +1,4 @@
-"""What all displays need of matplotlib; it is imported when they draw."""
+"""Helpers of all displays, which import matplotlib only when they draw."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,15 +6,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Told apart by the color-blind (Okabe & Ito 2008).
+#: Colors that color-blind readers can distinguish (Okabe & Ito 2008).
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 GREY = "0.45"
 
 
 def check_matplotlib(caller: str) -> None:
-    """Raise an ImportError that says what to install where matplotlib is missing."""
+    """Raise an ImportError with the command to install matplotlib, if matplotlib is missing."""
     try:
-        import matplotlib  # noqa: F401 (whether it can be imported is the question)
+        import matplotlib  # noqa: F401 (only tests the import)
     except ImportError as error:
         raise ImportError(
             f"{caller} needs matplotlib: pip install 'sklatent[plots]', or matplotlib itself"
@@ -22,7 +22,7 @@ def check_matplotlib(caller: str) -> None:
 
 
 def merged(artist: Any, defaults: dict[str, Any], given: Mapping[str, Any] | None) -> dict:
-    """Return an artist's keywords, those of the user first, whichever alias they use."""
+    """Return an artist's keywords. The user's keywords, under any alias, replace the defaults."""
     from matplotlib.cbook import normalize_kwargs
 
     return {**defaults, **normalize_kwargs(dict(given or {}), artist)}
@@ -31,19 +31,19 @@ def merged(artist: Any, defaults: dict[str, Any], given: Mapping[str, Any] | Non
 def panels_on(
     ax: Any, n: int, *, size: tuple[float, float], n_columns: int = 4, margin: float = 0.0
 ) -> NDArray:
-    """Return n Axes: of a new figure, in the place of the one given, or those given.
+    """Return n Axes: the given ones, parts of a single given one, or those of a new figure.
 
-    A new figure has `size` inches per panel, and a `margin` at the right.
+    A new figure has `size` inches per panel, and a `margin` on the right.
 
     Raises
     ------
     ValueError
-        If another number of Axes is given, or one that cannot be divided.
+        If the number of given Axes is wrong, or a single given Axes cannot be divided.
     """
     if ax is not None and not hasattr(ax, "plot"):
         axes = np.asarray(ax, dtype=object).ravel()
         if len(axes) != n:
-            raise ValueError(f"ax must be one Axes or {n}, one for each panel; got {len(axes)}")
+            raise ValueError(f"ax must be one Axes or {n}, one for each panel, got {len(axes)}")
         return axes
     if ax is not None and n == 1:
         return np.array([ax], dtype=object)
@@ -60,8 +60,8 @@ def panels_on(
         spec = ax.get_subplotspec()
         if spec is None:
             raise ValueError(
-                f"ax must be part of a grid of subplots, to be divided into {n} panels; give an "
-                f"array of {n} Axes instead"
+                f"ax must be part of a grid of subplots, to be divided into {n} panels. Pass an "
+                f"array of {n} Axes instead."
             )
         figure, grid = ax.figure, spec.subgridspec(n_rows, n_columns, wspace=0.4, hspace=0.5)
         ax.set_axis_off()

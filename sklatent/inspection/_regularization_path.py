@@ -1,4 +1,4 @@
-"""What Gaussianity costs the task: scores along reg_weight."""
+"""Scores of the task and of Gaussianity as functions of reg_weight."""
 
 from collections.abc import Mapping
 from typing import Any, Self
@@ -11,20 +11,24 @@ from ._plotting import BLUE, VERMILION, check_matplotlib, merged, panels_on
 
 
 class RegularizationPathDisplay:
-    """Cross-validated scores along `reg_weight`, from ``cv_results_``, with the chosen one marked.
+    """Cross-validated scores as functions of `reg_weight`, with a mark on the chosen candidate.
 
-    With a score of the task and one of Gaussianity: the one against the other, candidates joined in
-    the order of `reg_weight` and labelled with it. With one score: the score against `reg_weight`,
-    whose axis is logarithmic (and linear from zero to the smallest positive weight, where zero is a
-    candidate). Bars and bands are one standard error of the mean over the splits to either side.
-    Splits share training rows, so that these are rather too small; candidates share the splits, so
-    that their differences can be surer than bars that overlap suggest.
+    With a score of the task and a score of Gaussianity, the display draws the first against the
+    second. A line joins the candidates in the order of `reg_weight`, and labels show `reg_weight`.
+    With one score, the display draws the score against `reg_weight`, on a logarithmic axis. If zero
+    is a candidate, the axis is linear from zero to the smallest positive weight.
 
-    Candidates that a search with ``halving=True`` dropped (``survived`` in ``cv_results_``) have
-    scores of a shorter training on fewer rows, which compare with each other rather than with those
-    of candidates trained to the end: they are hollow, without line, bar and band.
+    Bars and bands show one standard error of the mean over the splits, in both directions. The
+    splits share training samples, so that these standard errors are too small. The candidates share
+    the splits, so that a difference of two candidates can be significant even if their bars
+    overlap.
 
-    Use `from_cv_results` or `from_estimator` to make one.
+    A search with ``halving=True`` trains the candidates that it drops for a shorter time and on
+    fewer samples. Their scores can be compared with each other, but not with the scores of the
+    surviving candidates (``survived`` in ``cv_results_``). The display draws dropped candidates as
+    hollow points, without line, bar and band.
+
+    Use `from_cv_results` or `from_estimator` to create a display.
 
     Parameters
     ----------
@@ -37,20 +41,20 @@ class RegularizationPathDisplay:
     chosen : int or None
         Index of the chosen candidate.
     survived : ndarray of shape (n_candidates,), default=None
-        Whether a candidate was trained to the end; None where all were.
+        Whether a candidate was trained to the end. None if all were.
 
     Attributes
     ----------
     line_ : Line2D
-        Through the means over splits, of the candidates that survived and whose scores are finite.
+        Means over splits of the surviving candidates with finite scores.
     dropped_ : Line2D or None
-        The means of those that did not survive; None where there are none.
+        Means over splits of the dropped candidates. None without dropped candidates.
     errors_ : ErrorbarContainer, PolyCollection or None
-        Standard errors; None where there is one split.
+        Standard errors. None with a single split.
     chosen_ : PathCollection or None
         The mark of the chosen candidate.
     annotations_ : list of Annotation
-        Weights beside the points, where there are two scores.
+        The labels of the points, if there are two scores.
     ax_ : Axes
     figure_ : Figure
 
@@ -105,8 +109,8 @@ class RegularizationPathDisplay:
         Parameters
         ----------
         search : GaussianEmbedderCV, or GridSearchCV over reg_weight
-            Fitted, or a pipeline's last step. It may also be one over the reg_weight of a
-            pipeline's step.
+            A fitted search, or a pipeline with a fitted search as its last step. The search may
+            also vary the reg_weight of a step of a pipeline.
         score, gaussianity, ax, line_kwargs, error_kwargs, scatter_kwargs
             As in `from_cv_results`.
 
@@ -117,7 +121,7 @@ class RegularizationPathDisplay:
         Raises
         ------
         TypeError
-            If it has no ``cv_results_``.
+            If `search` has no ``cv_results_``.
 
         Examples
         --------
@@ -165,16 +169,17 @@ class RegularizationPathDisplay:
         error_kwargs: Mapping[str, Any] | None = None,
         scatter_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Draw ``cv_results_``.
+        """Draw the scores in ``cv_results_``.
 
         Parameters
         ----------
         cv_results : dict or DataFrame
-            ``cv_results_`` of a search over `reg_weight` and nothing else.
+            ``cv_results_`` of a search over `reg_weight` alone.
         score : str, default=None
-            Name of the score of the task. None takes the only one there is beside `gaussianity`.
+            Name of the score of the task. None is allowed if there is only one score besides
+            `gaussianity`.
         gaussianity : str, default="gaussianity"
-            Name of the score of Gaussianity. Where there is none of this name, `score` is drawn
+            Name of the score of Gaussianity. If no score has this name, the display draws `score`
             against `reg_weight`.
         best_index : int, default=None
             Index of the candidate to mark.
@@ -229,18 +234,19 @@ class RegularizationPathDisplay:
         error_kwargs: Mapping[str, Any] | None = None,
         scatter_kwargs: Mapping[str, Any] | None = None,
     ) -> Self:
-        """Draw.
+        """Draw the path.
 
         Parameters
         ----------
         ax : Axes, default=None
-            A new figure if None.
+            If None, create a new figure.
         line_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.plot`, the path.
+            Keywords of `matplotlib.axes.Axes.plot` for the path.
         error_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.errorbar` with two scores, `fill_between` with one.
+            Keywords of `matplotlib.axes.Axes.errorbar` with two scores, and of
+            `matplotlib.axes.Axes.fill_between` with one score.
         scatter_kwargs : dict, default=None
-            For `matplotlib.axes.Axes.scatter`, the mark of the chosen candidate.
+            Keywords of `matplotlib.axes.Axes.scatter` for the mark of the chosen candidate.
 
         Returns
         -------
@@ -327,7 +333,7 @@ class RegularizationPathDisplay:
         inch = self.figure_.dpi
         above = False
         for i, weight in enumerate(weights):
-            # Where points crowd, labels take turns above and below.
+            # Labels of points that are near each other alternate above and below.
             crowded = i > 0 and (np.abs(pixels[i] - pixels[i - 1]) < [0.4 * inch, 0.2 * inch]).all()
             above = not (crowded and above)
             place = {"xytext": (5, 5), "ha": "left", "va": "bottom"}
@@ -351,14 +357,14 @@ def _reg_weights(cv_results: Mapping[str, Any]) -> NDArray:
     ours = [key for key in keys if key == "param_reg_weight" or key.endswith("__reg_weight")]
     if len(ours) != 1:
         raise ValueError(
-            "cv_results must have the candidates of a search over reg_weight, param_reg_weight or "
+            "cv_results must be of a search over reg_weight, with one key param_reg_weight or "
             f"param_<step>__reg_weight, got {keys}"
         )
     others = [key for key in keys if key != ours[0] and len({repr(v) for v in cv_results[key]}) > 1]
     if others:
         raise ValueError(
-            f"cv_results must vary reg_weight alone, got several values of {others}: keep the "
-            "candidates that share the others"
+            f"cv_results must vary reg_weight alone, got several values of {others}: keep only "
+            "candidates with a single value of each"
         )
     return np.asarray(cv_results[ours[0]], dtype=np.float64)
 
@@ -367,7 +373,9 @@ def _score_names(cv_results: Mapping[str, Any]) -> list[str]:
     prefix = "split0_test_"
     names = [key.removeprefix(prefix) for key in cv_results if key.startswith(prefix)]
     if not names:
-        raise ValueError(f"cv_results must have scores, {prefix}<name>, got {list(cv_results)}")
+        raise ValueError(
+            f"cv_results must have scores with keys {prefix}<name>, got the keys {list(cv_results)}"
+        )
     return names
 
 
@@ -378,7 +386,7 @@ def _splits(cv_results: Mapping[str, Any], name: str) -> NDArray:
 
 
 def _mean_and_error(scores: NDArray) -> tuple[NDArray, NDArray | None]:
-    """Return the mean over splits, and its standard error where there are several."""
+    """Return the mean over splits, and its standard error if there are several splits."""
     mean = scores.mean(axis=0)
     if len(scores) < 2:
         return mean, None

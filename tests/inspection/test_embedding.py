@@ -156,7 +156,7 @@ def test_keywords_reach_the_artists():
         ({"components": [0, 4]}, r"got \[0, 4\]"),
         ({"components": [1, 1]}, r"got \[1, 1\]"),
         ({"y": LABELS[:5]}, r"inconsistent numbers of samples: \[60, 5\]"),
-        ({"y": [f"{i}" for i in range(60)]}, "60 different labels, of which at most 20"),
+        ({"y": [f"{i}" for i in range(60)]}, "y must have at most 20 different labels, got 60"),
         ({"y": np.full(60, np.nan)}, "y must be finite"),
         ({"y": np.array(["a", np.nan] * 30, object)}, r"y must have labels .*\['float', 'str'\]"),
         ({"y": pd.Series(["a", None] * 30)}, "y must have labels of one type, without missing"),
@@ -172,5 +172,5 @@ def test_errors(kwargs, message):
 
 
 def test_one_component_is_no_pair():
-    with pytest.raises(ValueError, match="GaussianityDisplay draws it"):
+    with pytest.raises(ValueError, match="GaussianityDisplay draws embeddings with one"):
         EmbeddingDisplay.from_embedding(Z[:, :1])

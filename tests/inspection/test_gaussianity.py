@@ -94,7 +94,7 @@ def test_how_many_are_outside_is_written():
         display = GaussianityDisplay.from_embedding(z[:, None], panels=[0])
         assert display.outside_[0] * 1000 == pytest.approx(n_moved, abs=1)
         titles.append(display.texts_[0].get_text())
-    assert titles == ["all inside", "1 row outside", "2 rows outside", "5% outside"]
+    assert titles == ["all inside", "1 sample outside", "2 samples outside", "5% outside"]
 
 
 def test_target_is_the_estimator_s():
@@ -167,7 +167,7 @@ def test_keywords_reach_the_artists():
         ({"panels": "radius"}, "panels must be a list .* got 'radius'"),
         ({"level": 1.0}, r"level must be in \(0, 1\), got 1.0"),
         ({"cov": [1.0, 1.0]}, r"cov must have shape .* got \(2,\)"),
-        ({"ax": np.array([1, 2])}, "ax must be one Axes or 5, one for each panel; got 2"),
+        ({"ax": np.array([1, 2])}, "ax must be one Axes or 5, one for each panel, got 2"),
     ],
 )
 def test_errors(kwargs, message):
