@@ -2,15 +2,12 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import clone
 from sklearn.utils._param_validation import (
-    Interval,
-    StrOptions,
     validate_parameter_constraints,
 )
 from skorch.callbacks import EarlyStopping
@@ -22,30 +19,6 @@ REGISTRIES: dict[str, Mapping[str, type]] = {"regularizer": REGULARIZERS, "task"
 
 #: Regularizers and tasks that run no code of the user's.
 OURS = {*REGULARIZERS.values(), *TASKS.values(), Sum, Weighted}
-
-WEIGHT = [Interval(Real, 0, None, closed="left")]
-COUNT = [Interval(Integral, 1, None, closed="left")]
-
-#: What the parameters of the regularizers may be, by their names.
-CONSTRAINTS: dict[str, list] = {
-    "mean_weight": WEIGHT,
-    "cov_weight": WEIGHT,
-    "unbiased": ["boolean"],
-    "n_slices": COUNT,
-    "n_knots": [Interval(Integral, 3, None, closed="left")],
-    "loss": [StrOptions({"gan", "lsgan", "wgan", "wgan-gp"})],
-    "joint": ["boolean"],
-    "critic": [torch.nn.Module, callable, None],
-    "critic_hidden_layer_sizes": ["array-like"],
-    "n_critic": [*COUNT, None],
-    "critic_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
-    "gradient_penalty": [*WEIGHT, None],
-    "kernel": [StrOptions({"imq", "rbf"})],
-    "weight": WEIGHT,
-    "regularizer": [Regularizer],
-    "first": [Regularizer],
-    "second": [Regularizer],
-}
 
 OWNED_NET_PARAMS = {
     "module": "pass encoder and decoder",
@@ -121,9 +94,9 @@ def resolve_regularizer(value: Regularizer | str | None) -> Regularizer | None:
 def _check_regularizer(regularizer: Regularizer) -> None:
     params = regularizer.get_params(deep=False)
     if type(regularizer) in OURS:
-        constraints = {name: CONSTRAINTS[name] for name in params}
-        name = type(regularizer).__name__
-        validate_parameter_constraints(constraints, params, caller_name=name)
+        validate_parameter_constraints(
+            regularizer._parameter_constraints, params, caller_name=type(regularizer).__name__
+        )
     if isinstance(regularizer, Adversarial):
         widths = "critic_hidden_layer_sizes of Adversarial"
         resolve_hidden_layer_sizes(regularizer.critic_hidden_layer_sizes, widths)

@@ -1,14 +1,16 @@
 """Adversarial regularizer: a critic is trained to distinguish embeddings from Gaussian draws."""
 
 import math
-from typing import Any, Literal, NamedTuple
+from numbers import Real
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from sklearn.utils._param_validation import Interval, StrOptions
 from torch import Tensor, nn
 
 from ..networks import Embedding
-from ._base import Regularizer
+from ._base import COUNT, WEIGHT, Regularizer
 from ._epps_pulley import SlicedEppsPulley
 
 
@@ -133,6 +135,16 @@ class Adversarial(Regularizer):
     >>> from sklatent.regularizers import Adversarial
     >>> embedder = GaussianEmbedder(2, regularizer=Adversarial(loss="wgan"))
     """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "loss": [StrOptions(set(DEFAULTS))],
+        "joint": ["boolean"],
+        "critic": [nn.Module, callable, None],
+        "critic_hidden_layer_sizes": ["array-like"],
+        "n_critic": [*COUNT, None],
+        "critic_learning_rate": [Interval(Real, 0, None, closed="neither"), None],
+        "gradient_penalty": [*WEIGHT, None],
+    }
 
     def __init__(
         self,

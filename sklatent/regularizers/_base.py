@@ -2,13 +2,19 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, ClassVar
 
 import torch
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
 from torch import Tensor
 
 from ..networks import Embedding
+
+#: Constraints of a weight and of a number, for the regularizers' parameters.
+WEIGHT = [Interval(Real, 0, None, closed="left")]
+COUNT = [Interval(Integral, 1, None, closed="left")]
 
 
 class Regularizer(ABC, BaseEstimator):
@@ -42,6 +48,7 @@ class Regularizer(ABC, BaseEstimator):
 
     stochastic = False
     in_nats = False
+    _parameter_constraints: ClassVar[dict] = {}
 
     @abstractmethod
     def __call__(
@@ -106,6 +113,8 @@ class Weighted(Regularizer):
     Weighted(regularizer=SlicedEppsPulley(), weight=3)
     """
 
+    _parameter_constraints: ClassVar[dict] = {"regularizer": [Regularizer], "weight": WEIGHT}
+
     def __init__(self, regularizer: Regularizer, weight: float = 1.0) -> None:
         self.regularizer = regularizer
         self.weight = weight
@@ -148,6 +157,8 @@ class Sum(Regularizer):
     Sum(first=MomentMatching(),
         second=Weighted(regularizer=SlicedEppsPulley(), weight=3))
     """
+
+    _parameter_constraints: ClassVar[dict] = {"first": [Regularizer], "second": [Regularizer]}
 
     def __init__(self, first: Regularizer, second: Regularizer) -> None:
         self.first = first

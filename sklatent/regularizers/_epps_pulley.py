@@ -1,15 +1,17 @@
 """Sliced Epps-Pulley distance: characteristic functions of projections."""
 
 import math
-from typing import Any
+from numbers import Integral
+from typing import Any, ClassVar
 
 import torch
+from sklearn.utils._param_validation import Interval
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .._epps_pulley import CURVATURE, N_KNOTS, T_MAX
 from ..networks import Embedding
-from ._base import Regularizer
+from ._base import COUNT, Regularizer
 from ._slicing import random_directions, sliced_scale
 
 
@@ -100,6 +102,11 @@ class SlicedEppsPulley(Regularizer):
     >>> abs(gaussian) < 0.01 < ring
     True
     """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_slices": COUNT,
+        "n_knots": [Interval(Integral, 3, None, closed="left")],
+    }
 
     def __init__(self, n_slices: int = 128, n_knots: int = N_KNOTS) -> None:
         self.n_slices = n_slices

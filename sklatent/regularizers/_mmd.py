@@ -2,9 +2,11 @@
 
 import math
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 from ..networks import Embedding
@@ -64,6 +66,10 @@ class MaximumMeanDiscrepancy(Regularizer):
     >>> abs(gaussian) < 0.01 < ring
     True
     """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "kernel": [StrOptions({"imq", "rbf"})],
+    }
 
     def __init__(self, kernel: str = "imq") -> None:
         self.kernel = kernel

@@ -1,12 +1,13 @@
 """Moment matching: compare the batch's mean and covariance with zero and the identity."""
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from ..networks import Embedding
-from ._base import Regularizer
+from ._base import WEIGHT, Regularizer
 
 
 class MomentMatching(Regularizer):
@@ -69,6 +70,12 @@ class MomentMatching(Regularizer):
     >>> MomentMatching(unbiased=False)(Embedding(u, None, u))  # variance 2: (2 - 1)^2
     tensor(1.)
     """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "mean_weight": WEIGHT,
+        "cov_weight": WEIGHT,
+        "unbiased": ["boolean"],
+    }
 
     def __init__(
         self, mean_weight: float = 1.0, cov_weight: float = 1.0, unbiased: bool = True

@@ -2,6 +2,7 @@
 
 import math
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from scipy.special import log_ndtr, ndtri
 from torch import Tensor
 
 from ..networks import Embedding
-from ._base import Regularizer
+from ._base import COUNT, Regularizer
 from ._slicing import random_directions, sliced_scale
 
 
@@ -69,6 +70,10 @@ class SlicedWasserstein(Regularizer):
     >>> abs(gaussian) < 0.02 < ring
     True
     """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "n_slices": COUNT,
+    }
 
     def __init__(self, n_slices: int = 64) -> None:
         self.n_slices = n_slices
