@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from sklearn.utils import _safe_indexing
 
-from ._data import Data
+from ._data import Data, check_classes
 from ._embedder import GaussianEmbedder
 from ._params import is_ours
 from ._warn import warn
@@ -95,6 +95,8 @@ class Candidates:
             train = trains[split]
             parts = (None if part is None else _safe_indexing(part, train) for part in data)
             checked = fold._check(*parts, reset=True)
+            if classes is not None:
+                check_classes(checked.y)
             return Fold(fold, checked, fold._initialize(checked, classes))
 
         every = [self._try(make, split, split=split) for split in range(len(trains))]

@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, validate_data
+from sklearn.utils.validation import _check_sample_weight, assert_all_finite, validate_data
 
 from ._params import is_task
 
@@ -120,12 +120,23 @@ def _numeric(y: NDArray, task: Any) -> NDArray:
     """Return y, whose numbers may stand in an array of objects."""
     if y.dtype.kind == "O":
         try:
-            return y.astype(np.float64)
+            y = y.astype(np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"y must be numeric for task={task!r}: {error}") from error
+        assert_all_finite(y, input_name="y")
+        return y
     if y.dtype.kind not in "biuf":
         raise ValueError(f"y must be numeric for task={task!r}, got dtype {y.dtype}")
     return y
+
+
+def check_classes(y: NDArray) -> None:
+    """Raise a ValueError if labels are all the same."""
+    if len(labels := np.unique(y)) < 2:
+        raise ValueError(
+            "y must have at least 2 classes for task='classification' (or classes name them for "
+            f"partial_fit), got 1 class: {labels.tolist()}"
+        )
 
 
 def split(n: int, n_valid: int, codes: NDArray | None, seed: int) -> tuple[NDArray, NDArray]:

@@ -29,7 +29,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from ._data import FLOATS, Data, check_X, split
+from ._data import FLOATS, Data, check_classes, check_X, split
 from ._density import LEAST_EFFECTIVE
 from ._isolation import default_modes, seeded
 from ._model import Model, Posterior
@@ -571,11 +571,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _initialize(self, data, classes=None):
         """Resolve the parameters against the data and build the net."""
         n, p = data.X.shape
-        if isinstance(self.n_components, Integral) and self.n_components > min(n, p):
-            raise ValueError(
-                f"n_components={self.n_components} must be between 1 and min(n_samples, "
-                f"n_features)={min(n, p)}, got X with n_samples={n}, n_features={p}"
-            )
+        self._check_n_components(n, p)
         if self.task is None:
             if self.regularizer is None:
                 raise ValueError("task=None and regularizer=None leave nothing to train for")
@@ -601,6 +597,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         seed, net_seed = random_state.randint(np.iinfo(np.int32).max, size=2).tolist()
         return self._build_net(seed, net_seed, self._resolve_batch_size(n))
 
+    def _check_n_components(self, n, p):
+        if isinstance(self.n_components, Integral) and self.n_components > min(n, p):
+            raise ValueError(
+                f"n_components={self.n_components} must be between 1 and min(n_samples, "
+                f"n_features)={min(n, p)}, got X with n_samples={n}, n_features={p}"
+            )
+
     def _set_target(self):
         self._target = Target.from_params(self.target_mean, self.target_cov, self.n_components_)
         self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
@@ -614,11 +617,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         if classifies:
             # The labels to come are all that a classification takes from y here.
             y = data.y if classes is None else np.asarray(classes)
-            if len(labels := np.unique(y)) < 2:
-                raise ValueError(
-                    "y must have at least 2 classes for task='classification' (or classes name "
-                    f"them for partial_fit), got 1 class: {labels.tolist()}"
-                )
+            check_classes(y)
         x = self._start.standardize(data.X)
         u = x @ self._start.encoder_skip.T
         task.fit(x, y, u, self._start.noise_variance, data.sample_weight)
@@ -638,7 +637,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "net_params": self.net_params,
             "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
             "a stochastic encoder": is_stochastic(self.regularizer_),
-            "a critic of pairs": getattr(self.regularizer_, "joint", None),
+            "regularizer=Adversarial(joint=...)": getattr(self.regularizer_, "joint", None),
             # The user's object, of which `regularizer_` holds a copy.
             "critic": getattr(self.regularizer, "critic", None),
             "critic_hidden_layer_sizes": self._critic_hidden_layer_sizes(),

@@ -245,6 +245,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         params = {name: getattr(self, name) for name in SHARED}
         embedder = GaussianEmbedder(**params)
         data = self._check(X, y, sample_weight, reset=True)
+        self._check_n_components(*data.X.shape)
         if not isinstance(self.n_components, Integral):
             random_state = check_random_state(self.random_state)
             start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)

@@ -278,17 +278,16 @@ class FunctionTask(Task):
         """Return the function's value. A missing `output` or `y` raises a ValueError."""
         try:
             return self.function(x, z, output, y)
-        except (AttributeError, TypeError) as error:
+        except (AttributeError, RuntimeError, TypeError) as error:
             absent = [
-                f"{name} is None: pass {argument}."
-                for name, value, argument in (("output", output, "a decoder"), ("y", y, "y"))
+                f"{name} is None: pass {argument} if the function uses {name}."
+                for name, value, argument in (("y", y, "y"), ("output", output, "a decoder"))
                 if value is None
             ]
             if "NoneType" not in str(error) or not absent:
                 raise
             raise ValueError(
-                f"task={self.function!r} failed with: {error}. "
-                f"Its argument {' Its argument '.join(absent)}"
+                f"task={self.function!r} failed with: {error}. Its argument {' '.join(absent)}"
             ) from error
 
 

@@ -610,7 +610,10 @@ def test_hidden_layers_of_the_decoder_are_in_reverse_order():
             torch.nn.Linear(64, 3),
             r"encoder must map .* \(n, 64\) to one of shape \(n, 2\); .*\(2, 3\)",
         ),
-        (PlainTensor, r"float32 and, for X in float64, .*: register tensors .* register_buffer"),
+        (
+            PlainTensor,
+            r"float32 and, for samples in float64, .*: register tensors .* register_buffer",
+        ),
         (torch.nn.Linear(5, 2), "encoder must map .* it failed with"),
         (lambda p, k: None, "encoder must be a torch.nn.Module or a callable .* NoneType"),
     ],

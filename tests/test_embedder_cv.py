@@ -403,9 +403,17 @@ def fails_for_small_weights(embedder, X, y=None):
         ([FULL, TOO_FEW], {"scoring": SCORES, "refit": "r2"}),
         ([FULL, TOO_FEW], {"scoring": several_scores, "refit": "r2"}),
         ([FULL, ONE_CLASS], {"scoring": "neg_log_loss", "task": "classification"}),
+        ([FULL, ONE_CLASS[::-1]], {"scoring": "accuracy", "task": "classification"}),
         ([FULL, FULL], {"scoring": fails_for_small_weights}),
     ],
-    ids=["fit", "fit, scores by name", "fit, a function of scores", "one class", "scorer"],
+    ids=[
+        "fit",
+        "fit, scores by name",
+        "fit, a function of scores",
+        "one class",
+        "trained on one class",
+        "scorer",
+    ],
 )
 @pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
 @pytest.mark.parametrize("error_score", [np.nan, -7.0, "raise"])

@@ -143,17 +143,32 @@ def test_labels_that_cannot_be_scored(task):
             embedder.score(X, y)
 
 
+@pytest.mark.parametrize(("value", "message"), [(None, "NaN"), (np.inf, "infinity")])
+@pytest.mark.parametrize("task", ["regression", distance])
+def test_numbers_in_objects_are_checked_too(task, value, message):
+    y = np.array([1.0, value] * 20, dtype=object)
+    with pytest.raises(ValueError, match=f"Input y contains {message}"):
+        GaussianEmbedder(2, task=task, max_iter=1).fit(X, y)
+
+
 def test_a_function_without_the_y_or_decoder_that_it_uses():
     embedder = GaussianEmbedder(2, task=distance)
     with pytest.raises(
-        ValueError, match=r"task=<function distance .* Its argument y is None: pass y\.$"
+        ValueError,
+        match=r"task=<function distance .* Its argument y is None: pass y if the function uses y\.",
     ):
         embedder.fit(X)
-    with pytest.raises(ValueError, match=r"Its argument y is None: pass y\.$"):
+    with pytest.raises(ValueError, match=r"Its argument y is None: pass y if"):
         embedder.set_params(max_iter=0).fit(X, X[:, 0]).score(X)
     embedder = GaussianEmbedder(2, task=lambda x, z, output, y: output.square().sum(-1))
-    with pytest.raises(ValueError, match=r"Its argument output is None: pass a decoder\.$"):
+    with pytest.raises(
+        ValueError,
+        match=r"Its argument output is None: pass a decoder if the function uses output\.$",
+    ):
         embedder.set_params(decoder=None).fit(X, X[:, 0])
+    embedder.set_params(task=lambda x, z, output, y: torch.as_tensor(y) + z[:, 0])
+    with pytest.raises(ValueError, match="Its argument y is None"):
+        embedder.fit(X)
     # Errors of another kind are the user's own.
     with pytest.raises(TypeError, match="unsupported operand"):
         GaussianEmbedder(2, task=lambda x, z, output, y: z + "1").fit(X)

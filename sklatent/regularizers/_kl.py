@@ -18,8 +18,8 @@ class KLDivergence(Regularizer):
 
     in nats (Kingma & Welling 2014, appendix B). The divergence is divided by the task's nats per
     unit of loss and multiplied by the task's `beta`. For a reconstruction, ``reg_weight`` is then
-    the beta of the beta-VAE (Higgins et al. 2017). For all other tasks this beta is ``0.02 *
-    reg_weight`` (Alemi et al. 2017).
+    the beta of the beta-VAE (Higgins et al. 2017). For all other tasks except
+    None this beta is ``0.02 * reg_weight`` (Alemi et al. 2017).
 
     Notes
     -----

@@ -96,7 +96,9 @@ class Architecture:
                 generator=generator,
                 zero_last=zero_last,
             )
-        module = own_module(name, given, in_features, out_features)
+        # Training is in float32; transform computes in the type of X, and likelihoods in float64.
+        types = torch.float32, torch.float64
+        module = own_module(name, given, in_features, out_features, types)
         return Gated(module, out_features) if gated and out_features is not None else module
 
 
@@ -117,9 +119,13 @@ def _notice_components(network: nn.Module, skip: NDArray, generator: torch.Gener
 
 
 def own_module(
-    name: str, given: nn.Module | Callable, in_features: int, out_features: int | None
+    name: str,
+    given: nn.Module | Callable,
+    in_features: int,
+    out_features: int | None,
+    dtypes: tuple[torch.dtype, ...],
 ) -> nn.Module:
-    """Return a copy of a user's own network; raise if it does not fit."""
+    """Return a copy of a user's own network in float32; raise if it does not fit in some type."""
     module = given
     if not isinstance(given, nn.Module):
         try:
@@ -135,9 +141,9 @@ def own_module(
             f"returns one, got a callable that returned {type(module).__name__}"
         )
     module = copy.deepcopy(module)
-    for dtype in (torch.float64, torch.float32):  # that of the caller's X, and that of training
+    for dtype in dtypes:
         _check_module(name, module.to(dtype), in_features, out_features, dtype)
-    return module
+    return module.float()
 
 
 def build_critic(
@@ -146,7 +152,7 @@ def build_critic(
     """Make the critic: of embeddings, or of rows beside their embeddings."""
     width = n_components + (n_features if regularizer.joint else 0)
     if regularizer.critic is not None:
-        return own_module("critic", regularizer.critic, width, 1)
+        return own_module("critic", regularizer.critic, width, 1, (torch.float32,))
     return MLP(width, 1, tuple(regularizer.critic_hidden_layer_sizes), generator=generator)
 
 
@@ -163,8 +169,8 @@ def _check_module(
         hint = ""
         if "dtype" in str(error):
             hint = (
-                f". {name} must work in float32 and, for X in float64, after {name}.double(): "
-                "register tensors that are not parameters with register_buffer"
+                f". {name} must work in float32 and, for samples in float64, after "
+                f"{name}.double(): register tensors that are not parameters with register_buffer"
             )
         raise ValueError(f"{name} must map {expected}; it failed with: {error}{hint}") from error
     finally:

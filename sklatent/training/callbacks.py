@@ -30,10 +30,6 @@ class LossCurves(Callback):
     skorch's callbacks monitor.
     """
 
-    def initialize(self) -> "LossCurves":
-        self.least_: dict[str, float] = {}
-        return self
-
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         self.sums_: Any = 0.0
         self.n_rows_ = 0
@@ -62,9 +58,8 @@ class LossCurves(Callback):
                 f"({', '.join(f'{name} {loss}' for name, loss in losses.items())})"
             )
         for name in {"train_loss", "valid_loss"} & net.history[-1].keys():
-            loss, least = net.history[-1, name], self.least_.get(name, math.inf)
-            net.history.record(f"{name}_best", loss < least)
-            self.least_[name] = min(loss, least)
+            *earlier, loss = (epoch[name] for epoch in net.history if name in epoch)
+            net.history.record(f"{name}_best", loss < min(earlier, default=math.inf))
 
 
 class Patience(Callback):

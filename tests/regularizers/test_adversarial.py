@@ -469,7 +469,7 @@ def test_training_goes_on_after_an_exception_as_if_nothing_had_been(monkeypatch)
 def test_a_warm_start_keeps_the_critics_shape(name, value):
     fitted = embedder(warm_start=True, max_iter=1).fit(WINE)
     fitted.set_params(**{f"regularizer__{name}": value})
-    name = "a critic of pairs" if name == "joint" else name
+    name = r"regularizer=Adversarial\(joint=...\)" if name == "joint" else name
     with pytest.raises(ValueError, match=f"{name} cannot change between fits"):
         fitted.fit(WINE)
 
