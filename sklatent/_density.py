@@ -1,4 +1,4 @@
-"""The log-likelihood of rows under a decoder of Gaussian draws; knows no estimator."""
+"""Log-likelihood of samples under a decoder of a Gaussian variable, without an estimator."""
 
 import math
 from collections.abc import Callable
@@ -15,29 +15,29 @@ from .calibration import AffineCalibration, Gaussianization
 
 Function = Callable[[Tensor], Tensor]
 
-#: Draws for a row, and for one whose effective sample size then falls short of ENOUGH.
+#: Draws for each sample, and draws for samples whose effective sample size is then below ENOUGH.
 N_DRAWS, MORE_DRAWS, ENOUGH = 128, 1024, 16
-LEAST_EFFECTIVE = 5  # below it an estimate is rough
-#: Shares of the draws from the Gaussian about the mode, from a t about it, and from the prior.
+LEAST_EFFECTIVE = 5  # effective sample size below which an estimate is rough
+#: Shares of the draws from a Gaussian around the mode, a t around the mode, and the prior.
 NORMAL_SHARE, T_SHARE, PRIOR_SHARE = 0.75, 0.125, 0.125
 T_SCALE, T_DF = 1.5, 4.0
-STEPS = 4  # of Gauss-Newton; more hardly raise the effective sample size
-DAMPING = (1.0, 0.5, 0.25, 0.0625, 0.0156, 0.0)  # shares of a step, of which the best is taken
-DIFFERENCE = 1e-4  # for the Jacobian: above the rounding of a decoder that works in float32
-MAX_POINTS = 1024  # decoded at a time: larger blocks are slower, as the system maps them anew
-MAX_NUMBERS = 2**22  # and that of the output
+STEPS = 4  # of Gauss-Newton; more steps hardly increase the effective sample size
+DAMPING = (1.0, 0.5, 0.25, 0.0625, 0.0156, 0.0)  # candidates for the length of a step
+DIFFERENCE = 1e-4  # for the Jacobian: above the rounding errors of a float32 decoder
+MAX_POINTS = 1024  # per block of the decoder: the system must map larger blocks anew each time
+MAX_NUMBERS = 2**22  # per block of the decoder's output
 LOG_2PI = math.log(2 * math.pi)
 
 
 class Draws(NamedTuple):
-    """Standard draws, the same for every row.
+    """Standard draws, the same for every sample.
 
     Attributes
     ----------
     around : Tensor of shape (m, k)
-        To be put about a row's mode: from N(0, I), and from a wider t.
+        Draws around a sample's mode: from N(0, I) and from a wider t.
     prior : Tensor of shape (m', k)
-        From N(0, I), to be taken as they are.
+        Draws from the prior N(0, I).
     """
 
     around: Tensor
@@ -45,12 +45,12 @@ class Draws(NamedTuple):
 
 
 def standard_draws(n_draws: int, k: int) -> Draws:
-    """Return draws that fill their space evenly: a scrambled Sobol sequence, always the same."""
+    """Return evenly distributed draws from a scrambled Sobol sequence with a fixed seed."""
     sobol = torch.quasirandom.SobolEngine(k + 1, scramble=True, seed=0)
     uniform = sobol.draw(n_draws, dtype=torch.float64).numpy()
     uniform = np.clip(uniform[uniform[:, 0].argsort()], 2.0**-31, 1 - 2.0**-31)
     normal = ndtri(uniform[:, 1:])
-    # The first coordinate says from which part a draw is, and how far out in the t.
+    # The first coordinate determines the part of each draw, and the radius of the t draws.
     n_normal, n_around = (
         round(share * n_draws) for share in (NORMAL_SHARE, NORMAL_SHARE + T_SHARE)
     )
@@ -72,15 +72,15 @@ def _log_t(squares: Tensor, k: int) -> Tensor:
 
 
 class GaussianDecoder(NamedTuple):
-    """The model u ~ N(0, I), x | u ~ N(decode(u), noise_variance I); or another prior near it.
+    """The model u ~ N(0, I), x | u ~ N(decode(u), noise_variance I), or with a similar prior.
 
     Attributes
     ----------
     decode : callable
-        Maps (n, k) to (n, p), row by row.
+        Maps (n, k) to (n, p), each sample independently.
     noise_variance : float
     log_prior : callable or None
-        Maps (n, k) to log-densities (n,); None for those of N(0, I).
+        Maps (n, k) to log-densities (n,). None means the prior N(0, I).
     """
 
     decode: Function
@@ -98,18 +98,18 @@ class GaussianDecoder(NamedTuple):
         return self.log_prior(points.flatten(0, 1)).unflatten(0, points.shape[:2])
 
     def log_noise(self, x: Tensor, decoded: Tensor) -> Tensor:
-        """Return log p(x | u) of rows (n, p), u decoded to (n, m, p)."""
+        """Return log p(x | u) of samples (n, p), where decoded (n, m, p) is the decoder at u."""
         squares = (x[:, None] - decoded).square().sum(dim=-1)
         p = x.shape[1]
         log_noise_variance = math.log(self.noise_variance)
         return _log_normal(squares / self.noise_variance, p) - 0.5 * p * log_noise_variance
 
     def mode(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return where damped Gauss-Newton leads from u, and a factor of the precision there.
+        """Return the mode of the posterior of u, and a factor L of the precision at the mode.
 
-        It lessens |x - D(u)|^2 / noise_variance + |u|^2. The precision L L^T of the Gaussian
-        about the mode is I + J^T J / noise_variance. J is made of differences, which any decoder
-        has; the estimate does not depend on its being exact.
+        Damped Gauss-Newton steps from u minimize |x - D(u)|^2 / noise_variance + |u|^2. The
+        precision L L^T of the Gaussian around the mode is I + J^T J / noise_variance. J consists of
+        finite differences, so that any decoder works. The estimate does not need an exact J.
         """
         eye = torch.eye(u.shape[1]).to(u)
         shares = u.new_tensor(DAMPING)[:, None]  # (s, 1)
@@ -131,7 +131,7 @@ class GaussianDecoder(NamedTuple):
         return u, factor
 
     def _best(self, x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the likeliest of some points (n, m, k) for each row, and it decoded."""
+        """Return the most likely of the points (n, m, k) for each sample, and its output."""
         decoded = self.at(points)
         squares = (x[:, None] - decoded).square().sum(dim=-1)
         energy = squares / self.noise_variance + points.square().sum(dim=-1)
@@ -142,7 +142,7 @@ class GaussianDecoder(NamedTuple):
     def estimate(
         self, x: Tensor, mode: Tensor, factor: Tensor, draws: Draws
     ) -> tuple[Tensor, Tensor]:
-        """Return log p(x) of each row and the effective sample size, by importance sampling."""
+        """Return log p(x) and the effective sample size of each sample, by importance sampling."""
         n, k = mode.shape
         around = torch.linalg.solve_triangular(factor.mT, draws.around.mT, upper=True).mT
         points = torch.cat([mode[:, None] + around, draws.prior.expand(n, -1, k)], dim=1)
@@ -159,8 +159,8 @@ class GaussianDecoder(NamedTuple):
         log_weight = self.log_noise(x, self.at(points)) + self.log_prior_at(points) - log_proposal
         log_weight = log_weight.nan_to_num(-math.inf, neginf=-math.inf)
         total = log_weight.logsumexp(dim=-1)
-        # The same draws estimate the Gaussian's own integral, which is one: dividing by that
-        # makes a linear decoder exact, and takes most of the noise where it is nearly linear.
+        # The same draws estimate the integral of the Gaussian, whose exact value is one. Division
+        # by this estimate makes linear decoders exact, and nearly linear decoders less noisy.
         known = (log_normal - log_proposal).logsumexp(dim=-1)
         effective = torch.exp(2 * total - (2 * log_weight).logsumexp(dim=-1)).nan_to_num(0.0)
         return total - known, effective.clamp(max=points.shape[1])
@@ -169,24 +169,24 @@ class GaussianDecoder(NamedTuple):
 def gaussian_coordinates(
     decoder: Function, calibration: AffineCalibration | Gaussianization | None
 ) -> tuple[Callable[[NDArray], NDArray], Function, Function | None]:
-    r"""Return the coordinates u in which draws through a calibration are N(0, I), or near it.
+    r"""Return the maps between the decoder's coordinates v and coordinates u with a simple prior.
 
-    A draw from N(0, I) is led back through the calibration C to the decoder's coordinates v. For
-    an affine C, u = C(v). Gaussianization has rounds after its affine map A, and no Jacobian worth
-    its price; there u = A(v), and the prior has the density
-    :math:`N(C(v); 0, I)\, |\det C'(v)| / |\det A'|`.
+    The model draws from N(0, I), and the inverse of the calibration C maps the draws to v. For an
+    affine C, u = C(v) has the prior N(0, I). For Gaussianization, u = A(v) with its affine map A,
+    because the Jacobian of its rounds would be too expensive. The prior of u is then near N(0, I),
+    with the density :math:`N(C(v); 0, I)\, |\det C'(v)| / |\det A'|`.
 
     Parameters
     ----------
     decoder : callable
-        Maps rows v to rows of X, both tensors.
+        Maps tensors v to samples of X.
     calibration : AffineCalibration, Gaussianization or None
 
     Returns
     -------
     encode, decode, log_prior
-        v to u, for arrays; u to rows of X, and u to its log-density (None for that of N(0, I)),
-        for tensors.
+        Functions from arrays v to u, from tensors u to samples of X, and from tensors u to
+        log-densities (None means N(0, I)).
     """
     if calibration is None:
         return (lambda v: v), decoder, None
@@ -214,40 +214,43 @@ def log_likelihood(
     noise_variance: float,
     log_prior: Function | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the log-likelihood of each row, in nats, and its effective sample size.
+    r"""Return the log-likelihood of each sample, in nats, and the effective number of draws.
 
     .. math:: \log p(x) = \log \int N(x; D(u), \sigma^2 I)\, N(u; 0, I)\, du
 
-    by importance sampling from a mixture: the Gaussian :math:`N(u^*, (I + J^T J / \sigma^2)^{-1})`
-    about the posterior's mode :math:`u^*`, J the Jacobian of D there; a wider t with the same
-    center, for what is heavier in the tails; and the prior, for modes elsewhere (a defensive
-    mixture, Hesterberg 1995). For a linear D it is exact. The mean of the weights is divided by
-    the draws' estimate of the Gaussian's integral, a control variate (Owen & Zhou 2000). Draws are
-    the same for every row and in every call.
+    The integral is estimated by importance sampling from a defensive mixture (Hesterberg 1995) of
+    three distributions: the Gaussian :math:`N(u^*, (I + J^T J / \sigma^2)^{-1})` around the mode
+    :math:`u^*` of the posterior, with the Jacobian J of D at the mode; a wider t with the same
+    center, for heavy tails; and the prior, for other modes. The mean of the weights is divided by
+    the estimate of the Gaussian's integral from the same draws, as with a control variate (Owen &
+    Zhou 2000). For a linear D the result is exact. The draws are the same for every sample and in
+    every call.
 
     Parameters
     ----------
     x : Tensor of shape (n, p)
     start : Tensor of shape (n, k)
-        Where the search for the mode begins: the embedding of x.
+        Start of the search for the mode: the embedding of x.
     decode : callable
-        D, from tensors of shape (m, k) to (m, p), row by row.
+        D, from tensors of shape (m, k) to (m, p), each sample independently.
     noise_variance : float
     log_prior : callable or None
-        The log-density of u, (m, k) to (m,), where it is not N(0, I) but near it.
+        The log-density of u, (m, k) to (m,), if the prior is near N(0, I) but different.
 
     Returns
     -------
     log_likelihood, effective_sample_size : Tensor of shape (n,)
-        The latter is (sum of weights)^2 / (sum of squared weights), at most the number of draws:
-        N_DRAWS, or MORE_DRAWS for rows where those leave less than ENOUGH.
+        The effective sample size is (sum of weights)^2 / (sum of squared weights), at most the
+        number of draws. Samples have N_DRAWS draws. If the effective sample size is then below
+        ENOUGH, they have MORE_DRAWS draws.
 
     References
     ----------
-    - Hesterberg (1995), Weighted average importance sampling and defensive mixture distributions.
-      Technometrics 37.
-    - Owen & Zhou (2000), Safe and effective importance sampling. Journal of the American
-      Statistical Association 95.
+    - Hesterberg (1995). `Weighted average importance sampling and defensive mixture distributions
+      <https://doi.org/10.1080/00401706.1995.10484303>`_. Technometrics 37.
+    - Owen & Zhou (2000). `Safe and effective importance sampling
+      <https://doi.org/10.1080/01621459.2000.10473909>`_. Journal of the American Statistical
+      Association 95.
     """
     k = start.shape[1]
     model = GaussianDecoder(decode, noise_variance, log_prior)

@@ -1,17 +1,22 @@
-"""A uniform sample of the rows of a stream, of bounded size."""
+"""A random subset of bounded size of the samples of a stream."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 
 class Reservoir:
-    """Keeps a uniform sample without replacement of all rows seen (Vitter 1985, algorithm R).
+    """A uniform random subset, without replacement, of all samples of a stream.
 
     Parameters
     ----------
     size : int
-        Largest number of rows kept.
+        Largest number of samples in the subset.
     random_state : RandomState
+
+    References
+    ----------
+    Vitter (1985). `Random sampling with a reservoir <https://doi.org/10.1145/3147.3165>`_,
+    algorithm R. ACM Transactions on Mathematical Software 11.
     """
 
     def __init__(self, size: int, random_state: np.random.RandomState) -> None:
@@ -22,7 +27,7 @@ class Reservoir:
         self.weight: NDArray = np.empty(0)
 
     def add(self, rows: NDArray, weight: NDArray | None) -> None:
-        """See some rows of shape (n, p), with their weights."""
+        """Add samples of shape (n, p), with their weights."""
         weight = np.ones(len(rows)) if weight is None else weight
         if self.n_seen == 0:
             self.rows = rows[:0]
@@ -32,7 +37,7 @@ class Reservoir:
         self.n_seen += len(rows[:room])
         late, late_weight = rows[room:], weight[room:]
         if len(late):
-            # The i-th row of the stream takes a place drawn from i, if that is in the reservoir.
+            # The i-th sample draws one of i places. The reservoir keeps the first `size` places.
             ordinal = self.n_seen + np.arange(1, len(late) + 1)
             place = self.random_state.randint(0, ordinal)
             kept = place < self.size

@@ -1,4 +1,4 @@
-"""Where training starts: the units of X and its whitened principal components, in float64."""
+"""The start of training: the units of X and its whitened principal components, in float64."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -9,15 +9,14 @@ from sklearn.decomposition import PCA
 
 from .tasks import NOISE_FLOOR
 
-CONSTANT = "X is constant: an embedding needs features that vary"
+CONSTANT = "X is constant: at least one feature must vary"
 
 
 @dataclass(frozen=True)
 class PCAStart:
     """The units of X and its whitened principal components.
 
-    Standardised rows are x~ = (x - mean) / scale, with one scale for all features; the
-    components of x~ have the variances below.
+    Standardized samples are x~ = (x - mean) / scale, with one scale for all features.
 
     Attributes
     ----------
@@ -25,13 +24,13 @@ class PCAStart:
     scale : float
         Square root of the mean variance per feature (divisor n - 1).
     components : ndarray of shape (k, p)
-        Principal axes, orthonormal, with scikit-learn's signs.
+        Orthonormal principal axes, with the signs of scikit-learn's PCA.
     variances : ndarray of shape (k,)
         Variances of the components of x~.
     noise_variance : float
-        Variance of x~ per feature that the components leave unexplained:
+        Variance of x~ per feature that the components do not explain:
         (p - sum(variances)) / (p - k), the maximum-likelihood noise variance of probabilistic
-        PCA (Tipping & Bishop 1999, eq. 8). Zero where k = p.
+        PCA (Tipping & Bishop 1999, eq. 8). Zero if k = p.
     """
 
     mean: NDArray
@@ -48,7 +47,7 @@ class PCAStart:
         n_components: int | float,
         random_state: np.random.RandomState,
     ) -> Self:
-        """Find units and components.
+        """Compute the units and the principal components.
 
         Parameters
         ----------
@@ -58,18 +57,18 @@ class PCAStart:
         n_components : int or float
             As in `sklearn.decomposition.PCA`.
         random_state : RandomState
-            For the randomized solver.
+            Random state of the randomized solver.
 
         Raises
         ------
         ValueError
-            If n_components exceeds the number of components with any variance.
+            If X is constant, or if n_components exceeds the rank of X.
         """
         n, p = X.shape
         mean = np.average(X.astype(np.float64), axis=0, weights=weight)
         centered = X - mean
-        # The mean is only as exact as the sum it came from; a second pass mends offsets that
-        # dwarf the spread.
+        # The rounding errors of the mean grow with the offset of X. A second pass corrects a mean
+        # whose errors are large relative to the standard deviations.
         correction = np.average(centered, axis=0, weights=weight)
         mean += correction
         centered -= correction
@@ -80,8 +79,8 @@ class PCAStart:
             raise ValueError(CONSTANT)
         rows = np.divide(centered, scale, out=centered)
         if weight is not None:
-            # PCA takes no weights. It finds the same axes in rows scaled by the square roots of
-            # theirs; each row's mirror image keeps the mean at zero.
+            # PCA does not support weights. Samples scaled by the square roots of their weights have
+            # the same axes. The mirror image of each sample keeps the mean at zero.
             rows *= np.sqrt(share)[:, None]
             rows = np.concatenate([rows, -rows])
         pca = PCA(n_components, random_state=random_state).fit(rows)
@@ -92,8 +91,8 @@ class PCAStart:
             pca = PCA(n_components, svd_solver="full").fit(rows)
         k = int(pca.n_components_)
         variances = pca.explained_variance_ * (len(rows) - 1) / (len(rows) / n * (n - 1))
-        # Two errors look like variance: that of the singular values, and the rounding of X, of
-        # which arithmetic on a feature before `fit` leaves a few units more.
+        # Two errors can appear as variance: errors of the singular values, and rounding of X.
+        # Arithmetic on a feature before `fit` adds a few units of rounding error.
         squares = np.square(mean) / 4 + 16 * feature_variances
         rounding = np.finfo(X.dtype).eps ** 2 * np.square(pca.components_) @ (squares / scale**2)
         rank = int((variances > np.maximum(variances[0] * (max(n, p) * eps) ** 2, rounding)).sum())
@@ -110,7 +109,7 @@ class PCAStart:
 
     @property
     def encoder_skip(self) -> NDArray:
-        """W, of shape (k, p): u = W x~ has the identity for covariance."""
+        """W, of shape (k, p): the covariance of u = W x~ is the identity."""
         return self.components / np.sqrt(self.variances)[:, None]
 
     @property
@@ -120,7 +119,7 @@ class PCAStart:
 
     @property
     def log_var(self) -> NDArray:
-        """Log-variance of each component given x, of shape (k,), in probabilistic PCA."""
+        """Log-variance of each component given x in probabilistic PCA, of shape (k,)."""
         noise = max(self.noise_variance, NOISE_FLOOR)
         return np.log(np.minimum(1.0, noise / self.variances))
 
@@ -129,5 +128,5 @@ class PCAStart:
         return ((X - self.mean) / self.scale).astype(X.dtype, copy=False)
 
     def unstandardize(self, x: NDArray) -> NDArray:
-        """Return rows in the units of X, in the type of x."""
+        """Return samples in the units of X, in the type of x."""
         return (x * self.scale + self.mean).astype(x.dtype, copy=False)

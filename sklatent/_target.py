@@ -1,4 +1,4 @@
-"""The Gaussian an embedding is pushed toward, between standard and user coordinates."""
+"""The target N(mean, cov), with maps between standard and user coordinates."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
-#: Of the target's variance, above which a component counts as active.
+#: A component is active if its variance is above this share of the target's variance.
 ACTIVE_VARIANCE = 0.01
 
 
@@ -31,14 +31,15 @@ class Target:
     def from_params(
         cls, mean: ArrayLike | None, cov: ArrayLike | None, k: int, prefix: str = "target_"
     ) -> Self:
-        """Check and complete the parameters ``target_mean`` and ``target_cov``.
+        """Validate the parameters ``target_mean`` and ``target_cov``, and replace None.
 
-        Errors name them as the caller does: the prefix, then "mean" or "cov".
+        Error messages name the parameters with the caller's prefix, followed by "mean" or "cov".
 
         Raises
         ------
         ValueError
-            If a shape is wrong, a number not finite, or cov not symmetric positive definite.
+            If an array has the wrong shape or a value that is not finite, or if cov is not
+            symmetric positive definite.
         """
         mean = np.zeros(k) if mean is None else _as_floats(f"{prefix}mean", mean)
         if mean.shape != (k,):
@@ -63,7 +64,7 @@ class Target:
         correlation = cov / scale / scale[:, None]
         if not np.allclose(correlation, correlation.T, rtol=0, atol=1e-10):
             raise ValueError(f"{prefix}cov must be symmetric, got {cov.tolist()}")
-        # Correlations do not depend on the components' units, so neither does this check.
+        # Correlations make the check independent of the components' units.
         smallest = np.linalg.eigvalsh(correlation)[0]
         if smallest <= k * np.finfo(np.float64).eps:
             raise ValueError(
@@ -73,11 +74,11 @@ class Target:
         return cls(mean, cov, scale[:, None] * np.linalg.cholesky(correlation))
 
     def to_user(self, u: NDArray) -> NDArray:
-        """Return z = mean + L u for rows u of shape (n, k), in the type of u."""
+        """Return z = mean + L u for samples u of shape (n, k), in the type of u."""
         return (u @ self.factor.T + self.mean).astype(u.dtype, copy=False)
 
     def to_standard(self, z: NDArray) -> NDArray:
-        """Return u = L^-1 (z - mean) for rows z of shape (n, k), in the type of z."""
+        """Return u = L^-1 (z - mean) for samples z of shape (n, k), in the type of z."""
         u = solve_triangular(self.factor, (z - self.mean).T, lower=True).T
         return u.astype(z.dtype, copy=False)
 
