@@ -105,7 +105,7 @@ class GaussianDecoder(NamedTuple):
         return _log_normal(squares / self.noise_variance, p) - 0.5 * p * log_noise_variance
 
     def mode(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the mode of the posterior of u, and a factor L of the precision at the mode.
+        """Return the approximate mode of the posterior of u, and a factor L of its precision.
 
         Damped Gauss-Newton steps from u minimize |x - D(u)|^2 / noise_variance + |u|^2. The
         precision L L^T of the Gaussian around the mode is I + J^T J / noise_variance. J consists of
@@ -214,7 +214,7 @@ def log_likelihood(
     noise_variance: float,
     log_prior: Function | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""Return the log-likelihood of each sample, in nats, and the effective number of draws.
+    r"""Return the log-likelihood of each sample, in nats, and its effective sample size.
 
     .. math:: \log p(x) = \log \int N(x; D(u), \sigma^2 I)\, N(u; 0, I)\, du
 

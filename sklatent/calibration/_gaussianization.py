@@ -182,10 +182,10 @@ class Gaussianization:
     .. math:: x \mapsto x + \lambda \big(\sqrt{1 + h^2}\, \Phi^{-1}(F_h(x)) - x\big),
 
     where F_h is the distribution function of the training samples plus Gaussian noise of standard
-    deviation :math:`h = 2.5\, n^{-1/5}`. This function is smooth and, for any h, the identity if
-    the samples are Gaussian. The strength is :math:`\lambda = 1 - E_0 / S`, with the statistic S
-    and its expectation E_0 for Gaussian samples, so that a statistic near its expectation changes
-    little.
+    deviation :math:`h = 2.5\, n^{-1/5}`. With :math:`\lambda = 1`, the transformation is smooth
+    and, for any h, the identity if the samples are Gaussian. The strength :math:`\lambda` is zero
+    if the statistic S of the coordinate is not significant. Otherwise it is
+    :math:`\lambda = 1 - E_0 / S`, with the expectation E_0 of S for Gaussian samples.
 
     The rounds end if none of 128 new directions has a significant statistic (with Bonferroni's
     correction for 128 tests), if the statistics no longer decrease, if the bound on the slopes

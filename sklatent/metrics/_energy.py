@@ -45,7 +45,7 @@ def mean_distance(squared_norm: NDArray, k: int) -> NDArray:
 
 
 def terms(u: NDArray) -> tuple[NDArray, NDArray]:
-    """Return mean distances of samples (..., n, k) to N(0, I), and the sum over all pairs."""
+    """Return the mean distance of samples (..., n, k) to N(0, I), and the sum over all pairs."""
     k = u.shape[-1]
     pairs = np.zeros(u.shape[:-2])
     for block in squared_distances(u):

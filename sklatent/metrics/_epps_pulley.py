@@ -170,13 +170,14 @@ def epps_pulley_test(
     (1 + the number of draws with a statistic at least as large) / (1 + the number of draws).
     There are 999 draws, 199 for more than 250 samples, and 99 for more than 2000.
 
-    The null distribution of the composite test does not depend on mean and covariance. With
-    few directions, the statistic depends on the root of the covariance that standardizes. The test
-    uses the Cholesky factor.
+    The null distribution of the composite test does not depend on mean and covariance. The
+    test standardizes with the Cholesky factor of the covariance. With few directions, another root
+    of the covariance would give a different statistic.
 
     References
     ----------
-    - Balestriero & LeCun (2025). `LeJEPA <https://arxiv.org/abs/2511.08544>`_.
+    - Balestriero & LeCun (2025). `LeJEPA: provable and scalable self-supervised learning
+      without the heuristics <https://arxiv.org/abs/2511.08544>`_.
     - Epps & Pulley (1983). `A test for normality based on the empirical characteristic function
       <https://doi.org/10.1093/biomet/70.3.723>`_. Biometrika 70.
 

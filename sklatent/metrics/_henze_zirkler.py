@@ -42,9 +42,9 @@ def log_scale(n: int, k: int) -> float:
 def excess(u: NDArray) -> NDArray:
     """Return (1 + 2 b)^(k/2) times (the statistic - 1), for samples in standard coordinates.
 
-    The pairs of a sample with itself contribute exactly 1 to the statistic. In many components all
-    other pairs contribute less than the rounding error of 1. Without the 1, and with the factor,
-    every term is about as large as n.
+    The pairs of a sample with itself contribute exactly 1 to the statistic. With many
+    components, all other pairs contribute so little that the rounding error of 1 would hide them.
+    Without the 1, and with the factor, every term is about as large as n.
     """
     n, k = u.shape[-2:]
     b, scale = squared_bandwidth(n, k), log_scale(n, k)

@@ -47,7 +47,7 @@ class GaussianityReport:
     n_active : int
         Number of components whose variance is above 0.01 of the target's.
     effective_rank : float
-        Exponential of the entropy of the covariance's eigenvalues, divided by their sum (Roy &
+        Exponential of the entropy of the covariance's eigenvalues, scaled to the sum 1 (Roy &
         Vetterli 2007). The effective rank is n_components if all eigenvalues are equal, and 1 if
         only one eigenvalue is not zero.
     tests : dict of str to dict of str to TestResult
@@ -264,8 +264,8 @@ def gaussianity_report(
     Parameters
     ----------
     Z : array-like of shape (n_samples, n_components)
-        At least four samples. The embedding must not have been trained on these samples. Training
-        samples appear more Gaussian than new samples.
+        At least four samples that the encoder was not trained on. Training samples appear more
+        Gaussian than new samples.
     mean : array-like of shape (n_components,), default=None
         Mean of the target. If None, zeros.
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None

@@ -84,7 +84,8 @@ class SlicedEppsPulley(Regularizer):
 
     References
     ----------
-    - Balestriero & LeCun (2025). `LeJEPA <https://arxiv.org/abs/2511.08544>`_.
+    - Balestriero & LeCun (2025). `LeJEPA: provable and scalable self-supervised learning
+      without the heuristics <https://arxiv.org/abs/2511.08544>`_.
     - Epps & Pulley (1983). `A test for normality based on the empirical characteristic function
       <https://doi.org/10.1093/biomet/70.3.723>`_. Biometrika 70.
 
