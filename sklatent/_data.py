@@ -134,8 +134,8 @@ def check_classes(y: NDArray) -> None:
     """Raise a ValueError if labels are all the same."""
     if len(labels := np.unique(y)) < 2:
         raise ValueError(
-            "y must have at least 2 classes for task='classification' (or classes name them for "
-            f"partial_fit), got 1 class: {labels.tolist()}"
+            "y must have at least 2 classes for task='classification' (for partial_fit, classes "
+            f"can name them), got 1 class: {labels.tolist()}"
         )
 
 

@@ -1,6 +1,6 @@
 """GaussianEmbedder: parameters, validation, fit and transform; no tensor arithmetic."""
 
-from __future__ import annotations  # help() shows "ArrayLike", not the types that it stands for
+from __future__ import annotations  # help() shows "ArrayLike", not its definition
 
 import copy
 from collections.abc import Callable
@@ -61,8 +61,8 @@ from .training import (
     build_critic,
 )
 
-RESERVOIR = 4096  # rows of a stream kept for the calibration
-STALE = (  # what a fit sets for some tasks and regularizers only
+RESERVOIR = 4096  # samples of a stream kept for the calibration
+STALE = (  # attributes set for some tasks and regularizers only
     "_reservoir",
     "noise_variance_",
     "n_active_components_",
@@ -73,7 +73,7 @@ STALE = (  # what a fit sets for some tasks and regularizers only
 
 
 def _for_task(*kinds: str) -> Callable[[GaussianEmbedder], bool]:
-    """Return a check for `available_if` that raises for tasks of another kind."""
+    """Return a check for `available_if` that raises for all other tasks."""
 
     def check(self: GaussianEmbedder) -> bool:
         if any(is_task(self._current_task, kind) for kind in kinds):
@@ -85,7 +85,7 @@ def _for_task(*kinds: str) -> Callable[[GaussianEmbedder], bool]:
 
 
 def _stochastic(self: GaussianEmbedder) -> bool:
-    """Check for `available_if`: raise where the encoder is not stochastic."""
+    """Check for `available_if`: raise if the encoder is not stochastic."""
     regularizer = self._current_regularizer
     if is_stochastic(regularizer):
         return True
@@ -96,55 +96,55 @@ def _stochastic(self: GaussianEmbedder) -> bool:
 
 
 class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    r"""Nonlinear embedding that looks Gaussian.
+    r"""Nonlinear embedding that is approximately Gaussian.
 
-    Learns an encoder E (and a decoder D, where the task has one) that minimise
+    `fit` learns an encoder E (and a decoder D, if the task has one) that minimize
 
     .. math:: L(x, z, D(u), y) + \mathrm{reg\_weight} \cdot R(u), \qquad z = \mu + \Lambda u,
 
-    over minibatches: a task's loss L plus a distance R of the embedding u = E(x) from N(0, I).
-    What `transform` returns is z, pushed toward N(mu, Sigma) with
+    over minibatches. L is the loss of the task, and R is a distance of the embedding u = E(x)
+    from N(0, I). `transform` returns z, which is approximately N(mu, Sigma) with
     :math:`\Sigma = \Lambda \Lambda^T`. Training starts from principal component analysis:
-    ``max_iter=0`` is ``PCA(whiten=True)``. (PCA's randomized solver, for wide data, whitens only
-    nearly; calibration then does the rest.)
+    ``max_iter=0`` is ``PCA(whiten=True)``. (For wide data, PCA's randomized solver whitens only
+    approximately, and calibration corrects the difference.)
 
-    Losses have no units. Reconstruction and regression are 1 - R^2 on the training rows,
-    classification is the cross-entropy over log(n_classes). The exact objective is in the
-    user guide.
+    Losses have no units. The loss of reconstruction and regression is 1 - R^2 on the training
+    samples. The loss of classification is the cross-entropy divided by log(n_classes). The user
+    guide gives the exact objective.
 
     Parameters
     ----------
     n_components : int or float in (0, 1), default=2
-        Dimension of the embedding, at most min(n_samples, n_features) and the rank of X; or
-        the share of variance that principal component analysis would have to keep, as in
+        Dimension of the embedding, at most min(n_samples, n_features) and the rank of X. A
+        float is the share of variance that the principal components must explain, as in
         `sklearn.decomposition.PCA`.
 
     regularizer : str, Regularizer or None, default="moment"
         Distance from the target.
 
-        - "moment": `regularizers.MomentMatching`, the batch's mean and covariance.
-        - "adversarial": `regularizers.Adversarial`, a critic that learns to tell embeddings
+        - "moment": `regularizers.MomentMatching` compares the batch's mean and covariance.
+        - "adversarial": `regularizers.Adversarial` trains a critic to distinguish embeddings
           from Gaussian draws.
-        - "cramer_wold", "energy", "mmd", "sliced", "sliced_wasserstein": distances of the
-          batch's distribution from the target's, `regularizers.CramerWold`, `EnergyDistance`,
-          `MaximumMeanDiscrepancy`, `SlicedEppsPulley`, `SlicedWasserstein`.
-        - "kl": `regularizers.KLDivergence` and a stochastic encoder; with reconstruction this
-          is a variational autoencoder and `reg_weight` its beta, with any other task the
-          beta of the information bottleneck is ``0.02 * reg_weight``.
-        - an instance of a class in `sklatent.regularizers`, or of your own: its parameters can
-          then be set and searched as ``regularizer__cov_weight``.
+        - "cramer_wold", "energy", "mmd", "sliced", "sliced_wasserstein":
+          `regularizers.CramerWold`, `EnergyDistance`, `MaximumMeanDiscrepancy`,
+          `SlicedEppsPulley`, `SlicedWasserstein` compare the whole distribution.
+        - "kl": `regularizers.KLDivergence` with a stochastic encoder. With reconstruction, the
+          model is a variational autoencoder [1]_ and `reg_weight` is its beta. With any other
+          task, the beta of the information bottleneck is ``0.02 * reg_weight``.
+        - an instance of a class in `sklatent.regularizers`, or of your own class: its parameters
+          can be set and searched, for example ``regularizer__cov_weight``.
         - None: no regularizer.
 
     reg_weight : float, default=1.0
-        What one unit of the regularizer weighs against one of the task.
+        Weight of the regularizer relative to the task.
 
     task : {"reconstruction", "classification", "regression"}, Task, callable or None, \
             default="reconstruction"
-        What the embedding is for. Classification and regression need y. A callable
-        ``loss(x, z, output, y)`` returns the loss of each sample, a tensor of shape (n,), given
-        tensors in the units of the user: rows x of X, their embedding z, what `decoder` returns
-        (None without one) and rows y of fit's y (None without it). None leaves the regularizer
-        alone.
+        Purpose of the embedding. Classification and regression need y. A callable
+        ``loss(x, z, output, y)`` returns the loss of each sample, a tensor of shape (n,). Its
+        arguments are tensors in the units of X, of the embedding and of y: samples x, their
+        embedding z, the output of `decoder` (None without a decoder) and their targets y (None
+        if `fit` is called without y). None trains with the regularizer only.
 
     target_mean : array-like of shape (n_components,), default=None
         mu; zeros if None.
@@ -154,81 +154,86 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Sigma, or its diagonal; the identity if None.
 
     hidden_layer_sizes : sequence of int, default=(256, 256)
-        Widths of the encoder's hidden layers, and in reverse order of the decoder's; ()
-        makes both linear.
+        Widths of the encoder's hidden layers. The decoder has the same widths in reverse order.
+        () makes both linear.
 
     activation : {"silu", "relu", "gelu", "tanh"}, default="silu"
         Activation function of the hidden layers.
 
     encoder : torch.nn.Module or callable, default=None
-        Network in place of the default one, or a function ``(in_features, out_features)`` that
-        returns it. It maps (X - mean) / scale, one scale for all features, to n_components
-        outputs (twice as many for a stochastic encoder: means, then log-variances). With
-        ``init="pca"`` it is added to the principal components, times a gain that starts at zero.
+        Network that replaces the default one, or a function ``(in_features, out_features)`` that
+        returns the network. The network maps (X - mean) / scale, with one scale for all features,
+        to n_components outputs (twice as many for a stochastic encoder: means, then
+        log-variances). With ``init="pca"``, the embedding is the principal components plus the
+        network's output times a gain. The gain starts at zero.
 
     decoder : torch.nn.Module or callable, default=None
-        The same for the decoder: from u, in standard coordinates, to the reconstruction of
-        (X - mean) / scale, the logits, or the standardised y; to whatever a callable task
-        wants. With ``init="pca"``, a reconstruction is added to that of PCA.
+        The same for the decoder. The network maps u, in standard coordinates, to the
+        reconstruction of (X - mean) / scale, the logits, the standardized y, or the output that a
+        callable task needs. With ``init="pca"``, its reconstruction is added to PCA's.
 
     init : {"pca", "random"}, default="pca"
-        Where training starts: at whitened principal components, or at random weights.
+        Start of training: whitened principal components or random weights.
 
     calibration : {"affine", "gaussianize"} or None, default="affine"
-        Invertible map fitted after training, on the embedding of the training rows.
+        Invertible map fitted after training to the embedding of the training samples.
 
-        - "affine": `calibration.AffineCalibration` gives that embedding exactly the target's
-          mean and covariance.
-        - "gaussianize": `calibration.Gaussianization` also bends what is left of clusters,
-          skewness and heavy tails, in all directions. `posterior` is not defined then.
+        - "affine": `calibration.AffineCalibration` gives the training embedding exactly the
+          target's mean and covariance.
+        - "gaussianize": `calibration.Gaussianization` also removes the remaining clusters,
+          skewness and heavy tails, in all directions. `posterior` is then not available.
 
     learning_rate_init : float, default=1e-3
         Learning rate of the optimizer (Adam).
 
     batch_size : int or "auto", default="auto"
-        Least number of rows in a minibatch. "auto" is a quarter of the rows, but from 128 to
-        512 and at least 4 * n_components; or all rows where there are fewer.
+        Minimum number of samples in a minibatch. "auto" is a quarter of the samples, limited to
+        the range from 128 to 512, and at least 4 * n_components. A minibatch holds all samples
+        if there are fewer.
 
     max_iter : int, default=200
-        Largest number of epochs. 0 leaves the embedding at its start.
+        Maximum number of epochs. With 0, the embedding stays at its start.
 
     tol : float, default=1e-4
-        Training stops when the training loss, or with early stopping the validation criterion,
-        has not improved by at least `tol` for `n_iter_no_change` consecutive epochs, nor for 300
-        steps: an epoch of few rows has few. With a critic it is 1000 steps, and the training loss,
-        which holds the critic's opinion, stops nothing.
+        Training stops when the training loss (with early stopping, the validation criterion)
+        has not improved by at least `tol` for `n_iter_no_change` consecutive epochs and for 300
+        steps. The number of steps matters for small data, where an epoch has few steps. With a
+        critic, the number is 1000, and only early stopping can stop training: the training loss
+        contains the critic's output, which is not comparable between epochs.
 
     n_iter_no_change : int, default=10
-        See `tol`.
+        Number of epochs without improvement before training stops; see `tol`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to set aside rows, watch the criterion (task loss + reg_weight * regularizer,
-        which counts as zero where its estimate is below) on them, and return the best weights
-        seen; the start counts as seen. "auto" is True where there are at least 10 rows.
+        Whether to set aside samples, evaluate the criterion (task loss + reg_weight *
+        regularizer) on the samples set aside after each epoch, and keep the weights of the best
+        epoch, where the start counts as an epoch. A negative estimate of the regularizer counts
+        as zero. "auto" is True if there are at least 10 samples.
 
     validation_fraction : float in (0, 1), default=0.1
-        Share of the rows set aside by early stopping.
+        Share of the samples that early stopping sets aside.
 
     warm_start : bool, default=False
-        Whether `fit` goes on from the last fit's weights, units, optimizer and random state.
+        Whether `fit` continues from the last fit's weights, units, optimizer and random state.
 
     device : str or torch.device, default="cpu"
-        Where to train; "auto" takes an accelerator if there is one.
+        Device to train on. "auto" selects a CUDA device if one is available, else the CPU.
 
     random_state : int, RandomState instance or None, default=None
-        Determines initial weights, minibatches, draws, and the rows set aside.
+        Determines the initial weights, minibatches, draws and samples set aside.
 
     verbose : int, default=0
         Whether to print the losses after each epoch.
 
     net_params : dict, default=None
         Further parameters of `skorch.NeuralNet`, such as ``callbacks``, ``optimizer``,
-        ``optimizer__weight_decay`` or ``compile``. Those that this class sets are refused.
+        ``optimizer__weight_decay`` or ``compile``. Parameters that this class sets itself raise an
+        error.
 
     Attributes
     ----------
     net_ : EmbedderNet
-        The skorch net; its ``module_`` holds encoder and decoder.
+        The skorch net. Its ``module_`` holds the encoder and the decoder.
     regularizer_ : Regularizer or None
     task_ : Task or None
     target_mean_ : ndarray of shape (n_components_,)
@@ -239,42 +244,50 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     loss_ : float or None
         Training loss in the last epoch; None before the first.
     best_loss_ : float or None
-        Least training loss; None if the last call to `fit` used early stopping.
+        Lowest training loss; None if the last call to `fit` used early stopping.
     loss_curve_, task_loss_curve_, regularizer_curve_ : list of shape (n_iter_,)
         Training loss and its two parts: loss = task loss + reg_weight * regularizer.
     validation_scores_ : list of shape (n_iter_ + 1,) or None
-        Minus the criterion on the samples set aside, at the start and after each epoch; nan
-        after the epochs of `partial_fit` or of a fit without early stopping. None if no fit
-        used early stopping.
+        Minus the criterion on the samples set aside, at the start and after each epoch. The
+        value is nan for epochs of `partial_fit` and of a fit without early stopping. None if no
+        fit used early stopping.
     noise_variance_ : float
-        Reconstruction only: residual variance per feature, the residual sum of squares over
-        n (n_features - n_components), on the rows set aside where there are some.
+        Reconstruction only: residual variance per feature. This is the residual sum of squares
+        divided by n (n_features - n_components), on the samples set aside if there are any.
     classes_ : ndarray of shape (n_classes,)
         Classification only.
     critic_ : Module
     critic_loss_curve_ : list of shape (n_iter_,)
     critic_gap_ : float
-        `Adversarial` only: the critic, its training loss, and how well it can still tell the
-        embedding of the rows set aside (of the training rows, where none are) from Gaussian
-        draws: the difference of its mean outputs over their standard deviation. Near zero it
-        cannot.
+        `Adversarial` only: the critic, its training loss, and its ability to distinguish the
+        embedding of the samples set aside (of the training samples, without early stopping) from
+        Gaussian draws. ``critic_gap_`` is the difference of the critic's mean outputs, divided by
+        the standard deviation of its outputs for the draws. A value near zero means that the
+        critic cannot distinguish the two.
     n_active_components_ : int
-        Stochastic encoders only: number of components whose mean varies with x
-        (variance above 0.01, Burda et al. 2016).
+        Stochastic encoders only: number of components whose mean varies with x, with a variance
+        above 0.01 [2]_.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
 
     See Also
     --------
-    sklearn.decomposition.PCA : The linear embedding from which this one starts.
+    sklearn.decomposition.PCA : The linear embedding at which training starts.
 
     Notes
     -----
-    The embedding as a whole is pushed toward one Gaussian. That does not make each class
-    Gaussian, as linear and quadratic discriminant analysis assume.
+    The regularizer compares the whole embedding with one Gaussian. Single classes need not be
+    Gaussian, although linear and quadratic discriminant analysis assume Gaussian classes.
 
-    A fit that fails leaves the estimator unfitted; a `partial_fit`, or a fit with
-    ``warm_start=True``, that fails leaves it as it was.
+    If `fit` fails, the estimator is unfitted. If `partial_fit`, or `fit` with
+    ``warm_start=True``, fails, the estimator keeps its previous state.
+
+    References
+    ----------
+    .. [1] Kingma, D. P. and Welling, M. (2014). `Auto-encoding variational Bayes
+       <https://arxiv.org/abs/1312.6114>`_. ICLR.
+    .. [2] Burda, Y., Grosse, R. and Salakhutdinov, R. (2016). `Importance weighted autoencoders
+       <https://arxiv.org/abs/1509.00519>`_. ICLR.
 
     Examples
     --------
@@ -379,13 +392,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     # Parameters and tags
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, those of a regularizer or task instance too.
+        """Set parameters, including those of a regularizer or task instance.
 
         Raises
         ------
         ValueError
-            For ``regularizer__<name>`` or ``task__<name>`` while the parameter is a string:
-            pass an instance instead.
+            For ``regularizer__<name>`` or ``task__<name>`` if the parameter is a string. Pass
+            an instance instead.
         """
         for name in ("regularizer", "task"):
             check_nested(name, params.get(name, getattr(self, name)), params)
@@ -406,12 +419,12 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @property
     def _current_task(self):
-        """The task that was fitted, or else the one that will be."""
+        """The fitted task, or the parameter before the fit."""
         return self.task_ if hasattr(self, "net_") else self.task
 
     @property
     def _current_regularizer(self):
-        """The regularizer that was fitted with, or else the one that will be."""
+        """The fitted regularizer, or the parameter before the fit."""
         return self.regularizer_ if hasattr(self, "net_") else self.regularizer
 
     @property
@@ -426,7 +439,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        if "_model" in state:  # its networks are the net's, and are stored once
+        if "_model" in state:  # the net stores the networks, so drop the copy
             state = state | {"_model": replace(state["_model"], autoencoder=None)}
         return state
 
@@ -454,10 +467,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            Labels or numbers for a supervised task; what a callable task is given as y.
+            Labels or numbers for a supervised task; the argument y of a callable task.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row is drawn, relative to the others; rows of weight zero do not
-            exist. Principal components, calibration and `noise_variance_` are weighted too.
+            How often each sample is drawn, relative to the others. Samples of weight zero are
+            dropped. The principal components, the calibration and `noise_variance_` are weighted
+            too.
 
         Returns
         -------
@@ -466,8 +480,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Raises
         ------
         ValueError
-            For invalid data or parameters, and where the training loss becomes infinite or
-            not a number.
+            For invalid data or parameters, or if the training loss becomes infinite or nan.
         """
         if not self.warm_start:
             self.__dict__.pop("net_", None)
@@ -477,10 +490,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             if self.best_loss_ is None:
                 kept = "the best weights on the samples set aside by early_stopping"
             else:
-                kept = "the last weights; early_stopping=True keeps the best"
+                kept = "the last weights; early_stopping=True keeps the best weights"
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                f"optimization hasn't converged yet. The embedding has {kept}. Increase max_iter "
+                f"optimization hasn't converged yet. The embedding uses {kept}. Increase max_iter "
                 f"to train longer, or tol={self.tol} to stop earlier.",
                 ConvergenceWarning,
             )
@@ -494,27 +507,30 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         classes: ArrayLike | None = None,
         sample_weight: ArrayLike | None = None,
     ) -> Self:
-        """Train for one pass over some rows of a stream.
+        """Train for one epoch on a batch of samples from a stream.
 
-        The first call fixes the start (principal components), the units and the classes. The
-        calibration and `noise_variance_` are fitted again after every call, on a uniform
-        sample of all rows seen by `partial_fit`, as soon as that holds ten rows per component.
+        The first call fixes the start (principal components), the units and the classes. Every
+        call keeps a uniform random subset of all samples so far, and fits the calibration and
+        `noise_variance_` again on this subset if it holds at least ten samples per component.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         classes : array-like of shape (n_classes,), default=None
-            All classes that will occur; by default those of the first call's y.
+            All classes that will occur; by default the classes in the first call's y.
         sample_weight : array-like of shape (n_samples,), default=None
-            How often each row is drawn, relative to the others of this call.
+            How often each sample is drawn, relative to the others of this call.
 
         Returns
         -------
         self
         """
         if self.early_stopping and self.early_stopping != "auto":
-            raise ValueError("partial_fit does not support early_stopping=True")
+            raise ValueError(
+                "partial_fit does not support early_stopping=True: pass early_stopping=False or "
+                "'auto'"
+            )
         with self._as_it_was_on_failure():
             self._partial_fit(X, y, classes, sample_weight)
         return self
@@ -553,12 +569,12 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         data = self._check(X, y, sample_weight, reset=first)
         net = self._initialize(data, classes) if first else self._resume(len(data))
         rows = self._rows(net, data)
-        # Each row of a stream is seen once: batches are fresh draws, not parts of a whole.
+        # A stream has no end, so a batch is not a fraction of a finite data set.
         self._train(net, rows, None, 1, n_rows=np.inf)
         past = copy.deepcopy(getattr(self, "_reservoir", None))
         if past is None:
             past = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
-        # What is kept of the past is read at each call: half the digits, half the time.
+        # Every call embeds the kept samples again: float32 halves memory and time.
         past.add(self._start.standardize(data.X).astype(np.float32), data.sample_weight)
         self._reservoir = past
         calibrate = first or len(past.rows) >= 10 * self.n_components_
@@ -576,10 +592,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             if self.regularizer is None:
                 raise ValueError("task=None and regularizer=None leave nothing to train for")
             if self.decoder is not None:
-                raise ValueError("decoder must be None with task=None, which decodes nothing")
+                raise ValueError(f"decoder must be None with task=None, got {self.decoder!r}")
             warn(
-                "task=None trains for the regularizer alone, which an uninformative map can "
-                'satisfy as well as any other. With init="pca" it starts at an informative one.',
+                "task=None trains for the regularizer alone, so the embedding can lose all "
+                'information about X. init="pca" starts at an informative embedding.',
             )
         random_state = check_random_state(self.random_state)
         start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
@@ -615,7 +631,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             return
         y, classifies = data.y, isinstance(task, Classification)
         if classifies:
-            # The labels to come are all that a classification takes from y here.
+            # Classification uses only the labels of y here, and `classes` names all labels.
             y = data.y if classes is None else np.asarray(classes)
             check_classes(y)
         x = self._start.standardize(data.X)
@@ -625,7 +641,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             self.classes_ = task.classes_
 
     def _describe_shapes(self):
-        """Describe what a fit must share with the one that it resumes."""
+        """Return the parameters that cannot change when a fit resumes."""
         return {
             "n_components": self.n_components,
             "hidden_layer_sizes": resolve_hidden_layer_sizes(self.hidden_layer_sizes),
@@ -638,7 +654,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
             "a stochastic encoder": is_stochastic(self.regularizer_),
             "regularizer=Adversarial(joint=...)": getattr(self.regularizer_, "joint", None),
-            # The user's object, of which `regularizer_` holds a copy.
+            # `regularizer_` holds a copy of the user's object.
             "critic": getattr(self.regularizer, "critic", None),
             "critic_hidden_layer_sizes": self._critic_hidden_layer_sizes(),
         }
@@ -706,7 +722,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         )
 
     def _resume(self, n):
-        """Check that the net can go on under the parameters as they are now."""
+        """Check that the net can continue with the current parameters; return the net."""
         self.regularizer_ = resolve_regularizer(self.regularizer)
         self._set_target()
         was = self._shapes
@@ -714,7 +730,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             if now != was[name]:
                 raise ValueError(
                     f"{name} cannot change between fits that resume one another: it was "
-                    f"{was[name]!r} and is {now!r}"
+                    f"{was[name]!r}, got {now!r}"
                 )
         task = resolve_task(self.task)
         if task is not None:
@@ -738,12 +754,12 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return nullcontext() if ours else seeded(draw_seed(), device)
 
     def _n_valid(self, n):
-        """Return how many of n rows are set aside."""
+        """Return how many of n samples are set aside."""
         stops_early = n >= 10 if self.early_stopping == "auto" else self.early_stopping
         return max(2, round(self.validation_fraction * n)) if stops_early else 0
 
     def _prepare(self, net, data, n_valid=None):
-        """Return rows to train on, rows set aside or None, and the indices of the latter."""
+        """Return training samples, samples set aside or None, and the indices of the latter."""
         n = len(data)
         n_valid = self._n_valid(n) if n_valid is None else n_valid
         if n_valid == 0:
@@ -771,11 +787,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         except NonFiniteLossError as error:
             raise ValueError(
                 f"{error}. Lower learning_rate_init={self.learning_rate_init} or "
-                f"reg_weight={self.reg_weight}, or look for extreme values in X."
+                f"reg_weight={self.reg_weight}, or check X for extreme values."
             ) from error
 
     def _finish(self, net, x, weight, watched, held_out=None, calibrate=True):
-        """Fit what follows training on standardized samples, and set the fitted attributes.
+        """Fit the calibration on standardized samples, and set the fitted attributes.
 
         `watched` are the samples on which the critic is evaluated.
         """
@@ -837,7 +853,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @available_if(_stochastic)
     def posterior(self, X: ArrayLike) -> Posterior:
-        """Return the distribution of the embedding of each row; stochastic encoders only.
+        """Return the distribution of the embedding of each sample; stochastic encoders only.
 
         Parameters
         ----------
@@ -846,20 +862,20 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Returns
         -------
         Posterior
-            ``mean`` (what `transform` returns), ``std``, and ``cov`` where the components are
-            correlated given the row: after calibration, or with a full `target_cov`. That is
-            n_samples * n_components^2 numbers.
+            ``mean`` (the output of `transform`), ``std``, and ``cov`` if the components are
+            correlated given the sample: after calibration, or with a full `target_cov`. ``cov``
+            has n_samples * n_components^2 entries.
 
         Raises
         ------
         ValueError
-            After ``calibration="gaussianize"``: what it makes of a Gaussian is not one.
+            After ``calibration="gaussianize"``, because the distribution is then not Gaussian.
         """
         rows = self._check_X(X)
         if isinstance(self._model.calibration, Gaussianization):
             raise ValueError(
-                "posterior needs calibration='affine' or None: calibration='gaussianize' bends "
-                "the embedding, and its distribution given a row is then not Gaussian"
+                "posterior needs calibration='affine' or None: after calibration='gaussianize', "
+                "the distribution of the embedding given a sample is not Gaussian"
             )
         return self._model.posterior(rows)
 
@@ -874,7 +890,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Returns
         -------
         ndarray of shape (n_samples, n_features)
-            Reconstructed rows, in the type of Z, float32 or float64.
+            Reconstructed samples, in the type of Z, float32 or float64.
         """
         check_is_fitted(self)
         z = check_array(Z, dtype=FLOATS, input_name="Z")
@@ -889,8 +905,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
         """Draw from the target and decode.
 
-        For a stochastic encoder the draws stand before the calibration, which corrects its
-        means only.
+        For a stochastic encoder, the draws are decoded without the calibration, because the
+        calibration corrects the encoder's means only.
 
         Parameters
         ----------
@@ -911,48 +927,48 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def score_samples(
         self, X: ArrayLike, return_effective_sample_size: bool = False
     ) -> NDArray | tuple[NDArray, NDArray]:
-        r"""Return the log-likelihood of each row, in nats.
+        r"""Return the log-likelihood of each sample, in nats.
 
-        The model is the one that `sample` draws from, with noise: u ~ N(0, I), x | u ~ N(D(u),
-        `noise_variance_` I). Its likelihood is a density in the units of X, comparable with
-        that of `sklearn.decomposition.PCA.score_samples` and `FactorAnalysis.score_samples`.
-        The integral over u is estimated by importance sampling, with draws that are always the
-        same; for a linear decoder it is exact.
+        The model is the model of `sample` plus noise: u ~ N(0, I), x | u ~ N(D(u),
+        `noise_variance_` I). The likelihood is a density in the units of X, comparable with
+        `sklearn.decomposition.PCA.score_samples` and `FactorAnalysis.score_samples`.
+        Importance sampling with fixed draws estimates the integral over u. For a linear decoder,
+        the integral is exact.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         return_effective_sample_size : bool, default=False
-            Whether to return the effective sample size of each row too.
+            Whether to return the effective sample size of each sample too.
 
         Returns
         -------
         log_likelihood : ndarray of shape (n_samples,)
         effective_sample_size : ndarray of shape (n_samples,)
-            How many independent draws from the posterior of u the estimate is worth. Below
-            about 5 it is rough, and rather too low than too high. Only with
-            ``return_effective_sample_size=True``.
+            Number of independent draws from the posterior of u that would give an equally
+            accurate estimate. Below about 5, the estimate is rough and usually too low. Only
+            with ``return_effective_sample_size=True``.
 
         Warns
         -----
         UserWarning
-            If the effective sample size is below 5 for more than a tenth of the rows.
+            If the effective sample size is below 5 for more than a tenth of the samples.
         """
         rows = self._check_X(X)
         log_likelihood, effective = self._model.log_likelihood(rows)
         low = np.mean(effective < LEAST_EFFECTIVE)
         if low > 0.1:
             warn(
-                f"The log-likelihood of {low:.0%} of the rows is a rough estimate, rather too low "
-                f"than too high: its effective sample size is below {LEAST_EFFECTIVE}. "
-                "score_samples(X, return_effective_sample_size=True) says for which. A larger "
-                "reg_weight or fewer components make the decoder smoother.",
+                f"The log-likelihood of {low:.0%} of the samples is a rough estimate and usually "
+                f"too low: its effective sample size is below {LEAST_EFFECTIVE}. "
+                "score_samples(X, return_effective_sample_size=True) shows which samples. A larger "
+                "reg_weight or fewer components make the decoder smoother and the estimate better.",
             )
         return (log_likelihood, effective) if return_effective_sample_size else log_likelihood
 
     @available_if(_for_task("classification", "regression"))
     def predict(self, X: ArrayLike) -> NDArray:
-        """Predict y from the embedding of X, by the decoder.
+        """Predict y from the embedding of X with the decoder.
 
         Parameters
         ----------
@@ -967,7 +983,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     @available_if(_for_task("classification"))
     def predict_proba(self, X: ArrayLike) -> NDArray:
-        """Return the probability of each class, by the decoder.
+        """Return the decoder's probability of each class.
 
         Parameters
         ----------
@@ -984,7 +1000,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Say how well the embedding does its task; more is better.
+        """Return a score of the embedding for its task; higher is better.
 
         Parameters
         ----------
@@ -997,10 +1013,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         float
             Reconstruction: the mean of `score_samples`, the log-likelihood in nats per sample.
             Classification: accuracy. Regression: R^2. A callable or a task of your own: minus
-            the mean of its loss, given what `transform` returns and the decoder's output for the
-            same samples. No task: minus the criterion, reg_weight * regularizer. A regularizer
-            measures a batch as a whole and cannot be weighted: each sample is repeated in
-            proportion to its weight instead, rounded up or down, n_samples in all.
+            the mean of its loss for the output of `transform` and the decoder's output. No task:
+            minus the criterion, reg_weight * regularizer. A regularizer cannot weight single
+            samples, so `score` resamples n_samples of them instead: each sample is repeated in
+            proportion to its weight, rounded up or down.
         """
         check_is_fitted(self)
         if is_task(self.task_, "reconstruction"):
@@ -1011,7 +1027,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             metric = accuracy_score if is_task(self.task_, "classification") else r2_score
             y = self._check(X, y, reset=False, least=1).y
             return metric(y, self.predict(X), sample_weight=sample_weight)
-        least = 2 if self.task_ is None else 1  # one sample has a loss, but no distribution
+        least = 2 if self.task_ is None else 1  # a regularizer needs two samples
         data = self._check(X, y, sample_weight, reset=False, least=least)
         net = self.net_
         with default_modes(), self._isolated(lambda: net.seed, net.device):

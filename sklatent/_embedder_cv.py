@@ -1,4 +1,4 @@
-"""GaussianEmbedderCV: the path over reg_weight, its candidates trained as one stack."""
+"""GaussianEmbedderCV: cross-validation of reg_weight."""
 
 from __future__ import annotations
 
@@ -33,21 +33,22 @@ SHARED = [
 
 
 class GaussianEmbedderCV(GaussianEmbedder):
-    r"""`GaussianEmbedder` that chooses the weight of its regularizer by cross-validation.
+    r"""`GaussianEmbedder` that selects the weight of its regularizer by cross-validation.
 
-    It does what `sklearn.model_selection.GridSearchCV` over ``reg_weight`` does, and trains all
-    candidates, each weight on each fold, as one stacked network: each on its own rows, from its
-    own principal components, with its own early stop. Then it fits an embedder with the best
-    weight to all rows; its attributes and methods are those of that embedder.
+    The search is equivalent to `sklearn.model_selection.GridSearchCV` over ``reg_weight``. A
+    candidate is one weight on one fold. All candidates train as one stacked network, each on its
+    own samples, from its own principal components, with its own early stopping. Then `fit` fits
+    an embedder with the best weight to all samples, and this class has all attributes and
+    methods of the embedder.
 
-    The log-likelihood, the default score of a reconstruction, chooses the best model of the
-    data, and that need not be the most Gaussian embedding: see
-    `metrics.most_gaussian_within` for `refit`.
+    The default score of a reconstruction is the log-likelihood. It selects the best model of the
+    data, whose embedding need not be the most Gaussian one: see `metrics.most_gaussian_within`
+    for `refit`.
 
     Parameters
     ----------
     n_components : int or float in (0, 1), default=2
-        As in `GaussianEmbedder`. A share of variance is resolved once, on all rows.
+        As in `GaussianEmbedder`. A share of variance is resolved once, on all samples.
 
     reg_weights : array-like of shape (n_weights,), default=(0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
         Weights to try.
@@ -57,35 +58,35 @@ class GaussianEmbedderCV(GaussianEmbedder):
         classification), a splitter, or an iterable of pairs of train and test indices.
 
     scoring : str, callable, list, tuple or dict, default=None
-        As in `GridSearchCV`. None is `GaussianEmbedder.score`, weighted where `fit` is given
-        weights; other scores are not weighted. It is not there for ``task=None``; for a task of
-        your own it takes no account of the regularizer, and a scorer is better. R^2 of a
-        reconstruction is `metrics.reconstruction_scorer`.
+        As in `GridSearchCV`. None is `GaussianEmbedder.score`, weighted if `fit` receives sample
+        weights; other scores are not weighted. ``task=None`` needs a scorer. A task of your own
+        should have one too, because its default score ignores the regularizer.
+        `metrics.reconstruction_scorer` is the R^2 of a reconstruction.
 
     refit : bool, str or callable, default=True
-        Whether to fit an embedder with the best weight to all rows. With several scores, the
-        name of the one that decides. A function of ``cv_results_`` returns the index of the
-        best weight.
+        Whether to fit an embedder with the best weight to all samples. With several scores,
+        the name of the score that selects the weight. A function of ``cv_results_`` returns the
+        index of the best weight.
 
     halving : bool, default=False
-        Whether to stop training the worse weights early. After a ninth of ``max_iter`` epochs, and again
-        after a third, only the better third of the weights goes on (successive halving, Jamieson
-        & Talwalkar 2016), by the score that decides, on at most 100 rows of a fold. The scores of
-        the others, in ``cv_results_``, are those of their shorter training, and they cannot be
-        chosen. Candidates that train one at a time are not stopped.
+        Whether to drop the worse weights during training (successive halving [1]_). After a
+        ninth of ``max_iter`` epochs, and again after a third, only the best third of the weights
+        continues. The score that selects the weight is evaluated on at most 100 samples of each
+        fold. Dropped weights keep this score in ``cv_results_`` and cannot be selected.
+        Candidates that train one at a time are not dropped.
 
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit or scoring fails, as in `GridSearchCV`: a warning names the
-        error. A fit fails where the training diverges, or for all weights where a fold cannot
-        be fitted, for example with fewer samples than components. "raise" raises the
-        error instead. If all fits fail, an error is raised in any case.
+        error. A fit fails if the training diverges. The fits of all weights on a fold fail if the
+        fold is unsuitable, for example if it has fewer samples than components. "raise" raises
+        the error instead. If all fits fail, `fit` always raises an error.
 
     regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
             init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
             early_stopping, validation_fraction, device, random_state, verbose, net_params
-        As in `GaussianEmbedder`; `verbose` shows the last fit alone. Own networks, regularizers
-        and tasks, and `net_params`, cannot be stacked: then candidates train one at a time, and a
-        warning says so.
+        As in `GaussianEmbedder`; `verbose` applies to the final fit only. Your own networks,
+        regularizers and tasks, and `net_params`, cannot be stacked: candidates then train one at
+        a time, and `fit` warns.
 
     Attributes
     ----------
@@ -93,30 +94,36 @@ class GaussianEmbedderCV(GaussianEmbedder):
         The best weight.
     reg_weights_ : ndarray of shape (n_weights,)
     cv_results_ : dict of ndarrays
-        Scores and times with the keys of `GridSearchCV`. A candidate's time is its share of the
-        stack's. With `halving` also ``survived``, whether a weight was trained to the end.
+        Scores and times with the keys of `GridSearchCV`. The fit time of a candidate is the
+        stack's time divided by the number of candidates. With `halving`, ``survived`` is whether
+        a weight was trained to the end.
     best_index_ : int
-        Where ``cv_results_`` has the best weight.
+        Index of the best weight in ``cv_results_``.
     best_score_ : float
-        Mean score of the best weight over the folds; not where `refit` is a function.
+        Mean score of the best weight over the folds; not available if `refit` is a function.
     best_embedder_ : GaussianEmbedder
-        Fitted to all rows; not with ``refit=False``.
+        Fitted to all samples; not available with ``refit=False``.
     n_splits_ : int
     scorer_ : callable or dict
-        What scored the candidates.
+        The scorer of the candidates, or scorers by name.
 
     See Also
     --------
-    GaussianEmbedder : Has all other attributes, which this class shares.
+    GaussianEmbedder : Documents all other attributes of this class.
 
     Notes
     -----
-    Candidates on the same fold start with the same weights and see the same batches, as those
-    of a grid search do that share an integer `random_state`. Without draws (of directions, or of
-    a stochastic encoder), they are the grid search's up to rounding where folds are equally large
-    and a whole number of batches. Else an epoch is one of the largest fold: what does not fill a
-    step is left out at random, and smaller folds begin their rows anew, so that they are trained
-    for more of their own epochs than a grid search would.
+    Candidates on the same fold start with the same weights and train on the same batches, as in
+    a grid search with an integer `random_state`. The results equal the grid search's up to
+    rounding if the training uses no random draws (of directions, or of a stochastic encoder),
+    and if the folds are equally large and consist of full batches. Otherwise an epoch has the
+    steps of the largest fold. Each epoch omits, at random, the samples that do not fill a step.
+    A smaller fold repeats its samples, so it trains for more epochs than in a grid search.
+
+    References
+    ----------
+    .. [1] Jamieson, K. and Talwalkar, A. (2016). `Non-stochastic best arm identification and
+       hyperparameter optimization <https://arxiv.org/abs/1502.07943>`_. AISTATS.
 
     Examples
     --------
@@ -212,17 +219,17 @@ class GaussianEmbedderCV(GaussianEmbedder):
         sample_weight: ArrayLike | None = None,
         groups: ArrayLike | None = None,
     ) -> Self:
-        """Choose the weight of the regularizer, and learn the embedding of X with it.
+        """Select the weight of the regularizer, and learn the embedding of X with this weight.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
-            As in `GaussianEmbedder.fit`; also for the splitter and the scores.
+            As in `GaussianEmbedder.fit`; the splitter and the scores use it too.
         sample_weight : array-like of shape (n_samples,), default=None
             As in `GaussianEmbedder.fit`, in every fold.
         groups : array-like of shape (n_samples,), default=None
-            For a splitter that keeps groups together.
+            Groups of the samples, for a splitter that keeps groups together.
 
         Returns
         -------
@@ -231,16 +238,16 @@ class GaussianEmbedderCV(GaussianEmbedder):
         Raises
         ------
         ValueError
-            As `GaussianEmbedder.fit`, and where every fit fails or, with
-            ``error_score="raise"``, any.
+            As `GaussianEmbedder.fit`; also if every fit fails or, with
+            ``error_score="raise"``, if any fit fails.
         """
         for name in [name for name in vars(self) if name[-1] == "_"]:
             delattr(self, name)
         self.reg_weights_ = self._check_reg_weights()
         if self.task is None and self.scoring is None:
             raise ValueError(
-                "task=None has no score by which to choose a weight: pass scoring, for example "
-                "sklatent.metrics.gaussianity_scorer"
+                "scoring must not be None with task=None, which has no default score: pass for "
+                "example scoring=sklatent.metrics.gaussianity_scorer"
             )
         params = {name: getattr(self, name) for name in SHARED}
         embedder = GaussianEmbedder(**params)
@@ -336,8 +343,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
         named = isinstance(self.refit, str) if several else not callable(self.refit)
         if self.halving and not named:
             raise ValueError(
-                "halving=True needs one score to go by: refit must be a boolean or, with several "
-                f"scores, the name of one, got {self.refit!r}"
+                "halving=True needs one score to compare weights: refit must be a boolean or, with "
+                f"several scores, the name of one of them, got {self.refit!r}"
             )
 
     def _check_reg_weights(self):
@@ -356,7 +363,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
 
 
 class _Search:
-    """The private methods of scikit-learn's searches that score candidates and collect results.
+    """Wrapper of the private scikit-learn methods that score candidates and collect results.
 
     Parameters
     ----------
@@ -382,7 +389,7 @@ class _Search:
         self.scorer = getattr(self._scorer, "_scorers", self._scorer)
 
     def score(self, candidate: GaussianEmbedder, X: Any, y: Any, params: dict[str, Any]) -> Any:
-        """Return a candidate's score, or scores by name; error_score where scoring fails."""
+        """Return a candidate's score, or scores by name; error_score if scoring fails."""
         scores = _score(candidate, X, y, self._scorer, params, self._search.error_score)
         if isinstance(scores, dict):
             self._search._check_refit_for_multimetric(scores)
@@ -391,7 +398,7 @@ class _Search:
     def results(
         self, grid: list[dict[str, float]], n_splits: int, out: list[dict[str, Any]]
     ) -> dict[str, Any]:
-        """Return ``cv_results_``; warn of fits that failed, and raise if all did."""
+        """Return ``cv_results_``; warn if some fits failed, and raise if all failed."""
         error_score = self._search.error_score
         _warn_or_raise_about_fit_failures(out, error_score)
         scores = [each["test_scores"] for each in out]
@@ -402,5 +409,5 @@ class _Search:
         return self._search._format_results(grid, n_splits, out)
 
     def best_index(self, metric: Any, results: dict[str, Any]) -> int:
-        """Return which candidate `refit` chooses."""
+        """Return the index of the candidate that `refit` selects."""
         return self._search._select_best_index(self._search.refit, metric, results)

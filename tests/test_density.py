@@ -242,7 +242,7 @@ def test_rows_far_from_anything_are_finitely_unlikely_and_warned_of(bent):
         assert np.isfinite(value).all()
         assert value.max() < embedder.score_samples(X).min()
         assert (effective >= 1).all()
-    with pytest.warns(UserWarning, match=r"The log-likelihood of \d+% of the rows is a rough"):
+    with pytest.warns(UserWarning, match=r"The log-likelihood of \d+% of the samples is a rough"):
         embedder.score_samples(far)
 
 
