@@ -1,4 +1,4 @@
-"""What the estimator's parameters stand for, and what is said of those that stand for nothing."""
+"""Validate and resolve constructor parameters."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ from .tasks import TASKS, FunctionTask, Task
 
 REGISTRIES: dict[str, Mapping[str, type]] = {"regularizer": REGULARIZERS, "task": TASKS}
 
-#: Regularizers and tasks that run no code of the user's.
+#: Regularizers and tasks that run no user code.
 OURS = {*REGULARIZERS.values(), *TASKS.values(), Sum, Weighted}
 
 OWNED_NET_PARAMS = {
@@ -46,18 +46,18 @@ OWNED_NET_PARAMS = {
 
 
 def is_task(task: Any, kind: str) -> bool:
-    """Say whether a task, as given to the estimator, is of a built-in kind."""
+    """Return whether the estimator's task parameter is of a built-in kind."""
     return task == kind if isinstance(task, str) else isinstance(task, TASKS[kind])
 
 
 def is_stochastic(regularizer: Regularizer | str | None) -> bool:
-    """Say whether a regularizer asks for a stochastic encoder."""
+    """Return whether a regularizer needs a stochastic encoder."""
     kind = REGULARIZERS.get(regularizer) if isinstance(regularizer, str) else regularizer
     return getattr(kind, "stochastic", False)
 
 
 def is_ours(part: Regularizer | Task | None) -> bool:
-    """Say whether a regularizer with its terms and critic, or a task, is all of this package."""
+    """Return whether a task, or a regularizer with its terms and critic, has no user code."""
     if part is None:
         return True
     params = part.get_params(deep=False)
@@ -66,7 +66,7 @@ def is_ours(part: Regularizer | Task | None) -> bool:
 
 
 def check_nested(name: str, value: Any, params: Mapping[str, Any]) -> None:
-    """Raise where ``params`` sets a parameter of ``value``, and that has none."""
+    """Raise if ``params`` sets a nested parameter but ``value`` has no parameters."""
     nested = [key for key in params if key.startswith(f"{name}__")]
     if not nested or hasattr(value, "set_params"):
         return
@@ -84,7 +84,7 @@ def resolve_regularizer(value: Regularizer | str | None) -> Regularizer | None:
         return None
     regularizer = REGULARIZERS[value]() if isinstance(value, str) else clone(value)
     _check_regularizer(regularizer)
-    # A grid over an array gives NumPy's scalars, some of which torch refuses.
+    # A grid over an array gives NumPy scalars, and torch rejects some of them.
     scalars = regularizer.get_params().items()
     return regularizer.set_params(
         **{name: value.item() for name, value in scalars if isinstance(value, np.generic)}
@@ -108,7 +108,7 @@ def _check_regularizer(regularizer: Regularizer) -> None:
     for term in params.values():
         if isinstance(term, Adversarial):
             raise ValueError(
-                "Adversarial() cannot be a term of a sum, or be weighted; pass it alone"
+                "Adversarial() cannot be a term of a sum and cannot be weighted: pass it alone"
             )
         if isinstance(term, Regularizer):
             _check_regularizer(term)
@@ -121,7 +121,7 @@ def resolve_task(value: Task | Callable | str | None) -> Task | None:
     if isinstance(value, str):
         return TASKS[value]()
     if isinstance(value, type):
-        raise ValueError(f"task must be an instance, got the class: pass {value.__name__}(...)")
+        raise ValueError(f"task must be an instance, got a class: pass {value.__name__}(...)")
     return clone(value) if isinstance(value, Task) else FunctionTask(value)
 
 
@@ -143,7 +143,7 @@ def resolve_device(value: str | torch.device) -> torch.device:
         torch.empty(1, dtype=torch.float32, device=value).item()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device must be 'auto' or a torch device of this machine, got {value!r}: {error}"
+            f"device must be 'auto' or an available torch device, got {value!r}: {error}"
         ) from error
     return torch.device(value)
 
@@ -159,7 +159,7 @@ def resolve_net_params(value: dict[str, Any] | None) -> dict[str, Any]:
     callbacks = params.get("callbacks") or []
     if not isinstance(callbacks, list):
         raise ValueError(f"net_params['callbacks'] must be a list, got {callbacks!r}")
-    # Callbacks keep state, which two fits must not share.
+    # Callbacks keep state, and two fits must not share state.
     params["callbacks"] = copy.deepcopy(callbacks)
     for callback in callbacks:
         callback = callback[1] if isinstance(callback, tuple) else callback

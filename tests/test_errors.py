@@ -92,7 +92,7 @@ def test_sparse_rows_cannot_be_embedded_later_either():
         ({"validation_fraction": 1.0}, "'validation_fraction' parameter .* Got 1.0"),
         (
             {"device": "abacus"},
-            "device must be 'auto' or a torch device of this machine, got 'abacus'",
+            "device must be 'auto' or an available torch device, got 'abacus'",
         ),
         ({"random_state": "a"}, "'random_state' parameter .* Got 'a'"),
         ({"net_params": {"lr": 1}}, "net_params must not hold 'lr': pass learning_rate_init"),

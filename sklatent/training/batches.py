@@ -1,4 +1,4 @@
-"""Minibatches as slices of tensors; the one place that sample weights enter training."""
+"""Minibatches as slices of tensors, drawn by sample weight."""
 
 from collections.abc import Iterator
 
@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 
 class Rows(Dataset):
-    """The rows that a net trains or validates on.
+    """The samples that a net trains or validates on.
 
     Parameters
     ----------
@@ -32,19 +32,19 @@ class Rows(Dataset):
 
 
 class Batches:
-    """Iterates over the rows in batches; each iteration is one epoch.
+    """Iterates over the samples in batches; each iteration is one epoch.
 
-    An epoch of n rows is n draws in random order, split evenly into batches of at least
-    ``batch_size`` rows each (fewer only where n is smaller), so that no batch is a remnant.
-    Without weights each row is drawn once. With weights, row i is drawn floor(n w_i / sum(w))
-    or one more times, by systematic resampling (Kitagawa 1996), a fresh one each epoch.
+    An epoch of n samples is n draws in random order. The draws are split evenly into batches of
+    at least ``batch_size`` samples (fewer only if n is smaller), so no batch is much smaller than
+    the others. Without weights, each sample is drawn once. With weights, systematic resampling
+    (Kitagawa 1996) draws sample i floor(n w_i / sum(w)) times or once more, anew in each epoch.
 
     Parameters
     ----------
     rows : Rows
     batch_size : int
     generator : torch.Generator or None
-        Source of the order, on the CPU; None keeps the rows in order and ignores weights.
+        Source of the order, on the CPU. None keeps the samples in order and ignores weights.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Batches:
             yield self.rows[index]
 
     def draw(self) -> Tensor:
-        """Draw the order of the next epoch: indices of rows, of shape (n,)."""
+        """Draw the order of the next epoch: indices of samples, of shape (n,)."""
         n = len(self.rows)
         if self.generator is None:
             return torch.arange(n)
@@ -73,11 +73,11 @@ class Batches:
 
 
 class FoldBatches:
-    """Iterates over the rows of several folds at once; each iteration is one epoch.
+    """Iterates over the samples of several folds at once; each iteration is one epoch.
 
-    Batches have shape (folds, n, ...). An epoch has as many steps as one of the largest fold
-    alone; it leaves out at random what does not fill a step, and a smaller fold begins its next
-    round when its rows are used up.
+    Batches have shape (folds, n, ...). An epoch has the number of steps of the largest fold. It
+    omits, at random, the samples that do not fill a step. A smaller fold repeats its samples in a
+    new order.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ class FoldBatches:
 
 
 def stack_rows(folds: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
-    """Stack as many rows of each fold along a leading axis."""
+    """Stack equally many samples of each fold along a leading axis."""
     x, y = zip(*folds, strict=True)
     return torch.stack(x), None if y[0] is None else torch.stack(y)
 

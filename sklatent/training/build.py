@@ -1,4 +1,4 @@
-"""Builds encoder and decoder from a start and the user's choice of networks."""
+"""Builds the encoder and decoder from the start and the user's networks."""
 
 import copy
 import math
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..networks import MLP, Autoencoder, Decoder, Encoder, Gated, Linear
 from ..regularizers import Adversarial
 
-#: How much larger the first layer's weights of whitened components are than those of features.
-#: Of 0 to 4, 2 to 4 gave the most Gaussian embeddings at equal R^2.
+#: Size of the first layer's weights for whitened components, relative to its weights for
+#: features. Of the values from 0 to 4, 2 to 4 gave the most Gaussian embeddings at equal R^2.
 COMPONENTS_GAIN = 3.0
 
 Network = nn.Module | Callable[[int, int | None], nn.Module] | None
@@ -22,13 +22,13 @@ Network = nn.Module | Callable[[int, int | None], nn.Module] | None
 
 @dataclass(frozen=True)
 class Architecture:
-    """The networks that a user asked for.
+    """The user's choice of networks.
 
     Attributes
     ----------
     n_features, n_components : int
     out_features : int or None
-        Width of the decoder's output; None where only the user's decoder knows it.
+        Width of the decoder's output; None if the user's decoder determines it.
     hidden_layer_sizes : tuple of int
     activation : str
     encoder, decoder : Module, callable or None
@@ -58,9 +58,9 @@ class Architecture:
             Source of the default networks' weights.
         encoder_skip : ndarray of shape (k, p) or None
         decoder_skip : ndarray of shape (p, k) or None
-            Linear maps beside the networks, which then start at zero.
+            Linear maps added to the networks. The networks' output then starts at zero.
         log_var : ndarray of shape (k,) or None
-            Where the log-variances of a stochastic encoder start; None makes it deterministic.
+            Initial log-variances of a stochastic encoder; None for a deterministic encoder.
         """
         p, k = self.n_features, self.n_components
         width = k if log_var is None else 2 * k
@@ -103,11 +103,12 @@ class Architecture:
 
 
 def _notice_components(network: nn.Module, skip: NDArray, generator: torch.Generator) -> None:
-    """Let a network start as if it also saw the whitened components W x~ of a row x~.
+    """Initialize a network as if its inputs included the whitened components W x~ of a sample x~.
 
-    x~ hardly shows components of little variance, which count as much as any other in the
-    embedding; a network that sees only x~ takes long to bend them. A first layer A becomes
-    A + B W, with entries of B from U(-b, b), b = COMPONENTS_GAIN / sqrt(p).
+    Components of small variance hardly change x~, but all components have equal variance in the
+    embedding. A network with default weights learns nonlinear maps of the small ones slowly. The
+    first layer's weight A becomes A + B W, with entries of B from U(-b, b),
+    b = COMPONENTS_GAIN / sqrt(p).
     """
     weight = cast(Linear, cast(MLP, network)[0]).weight
     width, p = weight.shape
@@ -149,7 +150,7 @@ def own_module(
 def build_critic(
     regularizer: Adversarial, n_features: int, n_components: int, generator: torch.Generator
 ) -> nn.Module:
-    """Make the critic: of embeddings, or of rows beside their embeddings."""
+    """Make the critic of embeddings, or of pairs of samples and embeddings."""
     width = n_components + (n_features if regularizer.joint else 0)
     if regularizer.critic is not None:
         return own_module("critic", regularizer.critic, width, 1, (torch.float32,))
@@ -159,7 +160,7 @@ def build_critic(
 def _check_module(
     name: str, module: nn.Module, in_features: int, out_features: int | None, dtype: torch.dtype
 ) -> None:
-    """Raise where a user's network, in a type of float, does not map samples as it should."""
+    """Raise if a user's network fails in the given dtype or returns a wrong shape."""
     expected = f"a tensor of shape (n, {in_features}) to one of shape (n, {out_features or 'any'})"
     mode = module.training
     try:

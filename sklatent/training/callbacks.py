@@ -1,4 +1,4 @@
-"""Bridges from skorch's events to the curves, the stopping rule and the best weights."""
+"""Callbacks for the loss curves, the stopping rule and the best weights."""
 
 import math
 from typing import Any
@@ -7,9 +7,9 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
-#: Steps without improvement that are tolerated in any case: an epoch of few rows has few.
+#: Minimum number of steps without improvement: for small data, an epoch has few steps.
 MIN_STEPS = 300
-#: The same against a critic, which at first makes the embedding less Gaussian.
+#: The same with a critic, because training at first makes the embedding less Gaussian.
 MIN_ADVERSARIAL_STEPS = 1000
 
 
@@ -24,10 +24,10 @@ class NonFiniteLossError(ValueError):
 class LossCurves(Callback):
     """Averages the losses of an epoch's batches and writes them to the history.
 
-    Keys: ``train_loss``, ``task_loss``, ``regularizer``, and ``critic_loss`` where there is a
-    critic; means over the samples. Of a stack of models they are lists. For one model also
-    ``train_loss_best`` and ``valid_loss_best``, whether a loss is the least so far: the names that
-    skorch's callbacks monitor.
+    The keys are ``train_loss``, ``task_loss``, ``regularizer`` and, with a critic,
+    ``critic_loss``. The values are means over the samples; for a stack of models they are lists.
+    For one model, ``train_loss_best`` and ``valid_loss_best`` are whether a loss is the lowest so
+    far. skorch's callbacks monitor these names.
     """
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -63,30 +63,30 @@ class LossCurves(Callback):
 
 
 class Patience(Callback):
-    """Stops training that no longer improves, and keeps the best weights.
+    """Stops training without improvement, and keeps the best weights.
 
-    It watches the criterion on validation rows where there are some, and then returns the best
-    weights seen, those before the first epoch among them; else the training loss, unless a critic
-    has a say in it. Of a stack of models each has a best of its own, and training stops when none
-    improves.
+    With validation samples, it monitors the criterion on these samples and keeps the weights of
+    the best epoch, or the weights before the first epoch if these are better. Without validation
+    samples, it monitors the training loss, and with a critic it never stops training. In a stack,
+    each model has its own best weights, and training stops when no model improves.
 
     Parameters
     ----------
     tol : float
-        Smallest improvement that counts.
+        Minimum improvement.
     n_iter_no_change : int
-        Number of consecutive epochs without one that are still tolerated; more where they have
-        not had `MIN_STEPS` steps (`MIN_ADVERSARIAL_STEPS` against a critic).
+        Number of consecutive epochs without improvement before training stops. Training also
+        continues until these epochs have `MIN_STEPS` steps (`MIN_ADVERSARIAL_STEPS` with a critic).
 
     Attributes
     ----------
     scores_ : list of float
-        Minus the criterion on the validation rows, before the first epoch and after each; nan
-        after those that had no validation rows and were followed by some that had.
+        Minus the criterion on the validation samples, before the first epoch and after each. An
+        epoch without validation samples has nan if a later epoch has validation samples.
     wait_ : Tensor of shape (...)
         Number of epochs without improvement, per model.
     done_ : Tensor of shape (...)
-        Whether that is too many.
+        Whether a model's training has ended.
     """
 
     def __init__(self, tol: float, n_iter_no_change: int) -> None:
@@ -107,7 +107,7 @@ class Patience(Callback):
             criterion = net.losses_on(X[1])[0].tolist()
             self._watch(net, criterion, keep_weights=True)
             gap = len(net.history) - len(self.scores_)
-            if gap >= 0:  # no score yet of the last epoch, nor of those in the gap
+            if gap >= 0:  # the last epoch and those in the gap have no score yet
                 self.scores_ += [math.nan] * gap + [_minus(criterion)]
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
@@ -118,9 +118,9 @@ class Patience(Callback):
             self.scores_.append(_minus(criterion))
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
         if not validated and net.critic_ is not None:
-            return  # A critic's opinion need not fall while the embedding improves.
+            return  # The critic's output need not fall while the embedding improves.
         least = MIN_STEPS if net.critic_ is None else MIN_ADVERSARIAL_STEPS
-        # Once done, done: no model has a second chance because another is still in training.
+        # A model stays done even if its loss improves while other models still train.
         self.done_ = self.done_ | (self.wait_ > self.n_iter_no_change) & (n_steps >= least)
 
     def _watch(self, net: Any, criterion: Any, keep_weights: bool) -> None:

@@ -1,4 +1,4 @@
-"""The critic of an adversarial regularizer: how it is trained, and what it says of an embedding."""
+"""The critic of an adversarial regularizer: its training and its output for an embedding."""
 
 from typing import Any, cast
 
@@ -9,15 +9,15 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from ..networks import Autoencoder, Decoder
 from ..regularizers import Adversarial
 
-#: Share of the moving average of the weights that a step leaves.
+#: Decay of the moving average of the weights per step.
 AVERAGE_DECAY = 0.99
 
 
 class Critic:
-    """A critic with its optimizer, and the average of the weights that are trained against it.
+    """A critic with its optimizer, and a moving average of the encoder's and decoder's weights.
 
-    Training against a critic circles, so that a fit keeps a moving average of the weights of
-    encoder and decoder rather than the last ones.
+    Adversarial training oscillates, so a fit keeps the moving average of the weights instead of
+    the last weights.
 
     Parameters
     ----------
@@ -29,9 +29,9 @@ class Critic:
     ----------
     optimizer : torch.optim.Adam
     average : AveragedModel or None
-        Of encoder and decoder; None while nothing trains.
+        Average of encoder and decoder; None except during training.
     paused : tuple of two state_dicts, or None
-        The last and the averaged weights when training ended, with which `begin` can go on.
+        The last and the averaged weights at the end of training, for `begin` to resume from.
     """
 
     def __init__(self, module: nn.Module, regularizer: Adversarial) -> None:
@@ -46,7 +46,7 @@ class Critic:
         return {"lr": settings.critic_learning_rate, "betas": settings.betas}
 
     def set_regularizer(self, regularizer: Adversarial) -> None:
-        """Train with other settings from now on."""
+        """Change the settings of further training."""
         self.regularizer = regularizer
         for group in self.optimizer.param_groups:
             group.update(self._rates())
@@ -61,15 +61,15 @@ class Critic:
         Parameters
         ----------
         autoencoder : Autoencoder
-            Its decoder makes the pairs of joint inference.
+            Its decoder computes the pairs of joint inference.
         x, u : Tensor of shapes (..., n, p), (..., n, k)
             A batch and its embedding.
         generator : torch.Generator
         """
         self.module.requires_grad_(True)
         n_steps = self.regularizer.settings.n_critic
-        # The penalty at the last step alone, at the weight of all (Karras et al. 2020, appendix B);
-        # at each step where nothing else bounds the critic.
+        # Apply the penalty at the last step only, with the weight of all steps (Karras et al. 2020,
+        # appendix B). The Wasserstein losses need it at each step, to bound the critic.
         lazy = self.regularizer.loss in ("gan", "lsgan")
         shares = [0] * (n_steps - 1) + [n_steps] if lazy else [1] * n_steps
         losses = [self._step(autoencoder, x, u, share, generator) for share in shares]
@@ -95,7 +95,7 @@ class Critic:
     def encoder_loss(
         self, autoencoder: Autoencoder, x: Tensor, u: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Return what stands in the regularizer's place in the encoder's loss, per model."""
+        """Return the critic's term of the encoder's loss per model, in place of a regularizer."""
         pairs = self._pairs(autoencoder, x, u, generator)
         return self.regularizer.encoder_loss(self.module, *pairs)
 
@@ -104,7 +104,7 @@ class Critic:
     ) -> float:
         """Return the difference of the mean outputs for Gaussian draws and for embeddings.
 
-        In standard deviations of the output for the draws.
+        The unit is the standard deviation of the outputs for the draws.
         """
         with torch.no_grad():
             prior, encoded = map(self.module, self._pairs(autoencoder, x, u, generator))
@@ -113,7 +113,7 @@ class Critic:
     def _pairs(
         self, autoencoder: Autoencoder, x: Tensor, u: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Return what the critic compares: Gaussian draws and embeddings, or pairs with samples."""
+        """Return the critic's two inputs: Gaussian draws and embeddings, or pairs with samples."""
         v = torch.randn(u.shape, generator=generator, dtype=torch.float32).to(u)
         if not self.regularizer.joint:
             return v, u
@@ -123,7 +123,7 @@ class Critic:
     # The average of the weights
 
     def begin(self, module: nn.Module, resume: bool) -> None:
-        """Begin an average of a module's weights, or go on with that of the training before."""
+        """Start an average of a module's weights, or resume the previous average."""
         decay = get_ema_multi_avg_fn(AVERAGE_DECAY)
         self.average = AveragedModel(module, multi_avg_fn=decay, use_buffers=True)
         if resume and self.paused is not None:
@@ -132,7 +132,7 @@ class Critic:
             self.average.load_state_dict(averaged)
 
     def end(self, module: nn.Module) -> None:
-        """Leave the average in the module."""
+        """Set the module's weights to the average."""
         average = cast(AveragedModel, self.average)
         moved = {name: value.clone() for name, value in module.state_dict().items()}
         self.paused = moved, average.state_dict()

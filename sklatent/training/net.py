@@ -24,17 +24,17 @@ from .objective import Objective
 class EmbedderNet(NeuralNet):
     """A `skorch.NeuralNet` whose data are `Rows`, and whose loss is an `Objective`.
 
-    Training rows and validation rows come as a pair of `Rows`. Draws come from the net's own
-    generator, never from torch's global one.
+    The data are a pair of `Rows`: training samples, and validation samples or None. All draws
+    come from the net's own generator, never from torch's global generator.
 
     Parameters
     ----------
     module : Autoencoder
     criterion : Objective
     critic : Module or None
-        The critic of an adversarial regularizer, trained by an optimizer of its own.
+        The critic of an adversarial regularizer. It has its own optimizer.
     seed : int
-        Seed of the order of rows and of a stochastic encoder's draws.
+        Seed of the order of the samples and of a stochastic encoder's draws.
     patience : Patience
         Stopping rule.
     **kwargs
@@ -55,7 +55,7 @@ class EmbedderNet(NeuralNet):
         self.seed = seed
         self.patience = patience
         if "optimizer" not in kwargs:
-            # The fused form takes a fraction of the time of the plain one, on a CPU too.
+            # Fused Adam is several times faster than plain Adam, also on a CPU.
             fused = not kwargs.get("optimizer__foreach")
             kwargs = {"optimizer": torch.optim.Adam, "optimizer__fused": fused} | kwargs
         super().__init__(
@@ -78,8 +78,8 @@ class EmbedderNet(NeuralNet):
         """Put the modules on the device and make optimizer, callbacks and generator."""
         self.generator_ = torch.Generator().manual_seed(self.seed)
         super().initialize()
-        # module_ and criterion_ are these objects; a second reference would be pickled as a
-        # second copy and drift from the first.
+        # module_ and criterion_ refer to the same objects. Pickle would store a second reference
+        # as a second copy, which training would not update.
         self.module = self.criterion = self.critic = None
         return self
 
@@ -94,7 +94,7 @@ class EmbedderNet(NeuralNet):
         return Batches(dataset, len(dataset))
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
-        # The main optimizer's, and what callbacks are told of.
+        # Parameters of the main optimizer, and the parameters that callbacks receive.
         yield from self.module_.named_parameters()
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> "EmbedderNet":
@@ -103,20 +103,20 @@ class EmbedderNet(NeuralNet):
         if self.critic is not None:
             regularizer = cast(Adversarial, self.criterion_.regularizer)
             self.critic_ = Critic(self.critic.to(self.device), regularizer)
-            # Nets that were trained on a GPU can be loaded without one.
+            # A net trained on a GPU can then be loaded on a machine without a GPU.
             net: Any = self
             net.cuda_dependent_attributes_ = [*net.cuda_dependent_attributes_, "critic_"]
         return self
 
     def torch_compile(self, module: nn.Module, name: str) -> nn.Module:
-        # The encoder and decoder only. The gradient penalty takes the critic's second derivative,
-        # which compiled modules do not have. The objective computes constants on the way, some of
-        # them cached, and draws random numbers: tracing would put its own values in their place.
+        # Compile the encoder and decoder only. The gradient penalty needs the critic's second
+        # derivative, and compiled modules do not support second derivatives. The objective caches
+        # constants and draws random numbers, and tracing would replace both by fixed values.
         return super().torch_compile(module, name) if name == "module" else module
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         super().notify(method_name, **cb_kwargs)
-        # After the last callback, so that all of them see the last epoch.
+        # Raise after the last callback, so that all callbacks process the last epoch.
         if method_name == "on_epoch_end" and self.patience.done_.all():
             raise StopTraining
 
@@ -136,7 +136,7 @@ class EmbedderNet(NeuralNet):
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """Let the average of the weights stand for those that training moves."""
+        """Replace the trained weights by their average for a block."""
         moved = cast(Any, self).module_
         if self.critic_ is not None and self.critic_.average is not None:
             self.module_ = self.critic_.average.module
@@ -157,7 +157,7 @@ class EmbedderNet(NeuralNet):
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(x)
 
     def _set_training(self, training: bool = True) -> None:
-        # Walking the modules at every step costs as much as a layer.
+        # Setting the mode of all modules at every step takes as long as a layer.
         if self.module_.training != training:
             super()._set_training(training)
 
@@ -188,11 +188,11 @@ class EmbedderNet(NeuralNet):
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, **kwargs)
         if len(self.history) > 1:
-            # Nobody reads the batches of past epochs, and there can be millions.
+            # Nothing reads the batches of past epochs, and a fit can have millions of batches.
             self.history[-2]["batches"].clear()
 
     def critic_gap(self, rows: Rows) -> float:
-        """Return the critic's `Critic.gap` on rows."""
+        """Return `Critic.gap` on some samples."""
         self._set_training(False)
         frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
@@ -203,11 +203,11 @@ class EmbedderNet(NeuralNet):
 
     @property
     def models(self) -> tuple[int, ...]:
-        """Shape of the stack of models; () for one."""
+        """Shape of the stack of models; () for a single model."""
         return ()
 
     def rows(self, x: NDArray, y: NDArray | None, weight: NDArray | None) -> Rows:
-        """Put rows on the device: floats as float32, whole numbers as int64."""
+        """Return `Rows` on the device: floats as float32, integers as int64."""
         labels = None
         if y is not None:
             dtype = torch.float32 if y.dtype.kind == "f" else torch.int64
@@ -219,7 +219,7 @@ class EmbedderNet(NeuralNet):
         )
 
     def resample(self, rows: Rows) -> Rows:
-        """Return as many rows, each repeated in proportion to its weight, without weights."""
+        """Return the same number of samples, each repeated in proportion to its weight."""
         if rows.weight is None:
             return rows
         generator = torch.Generator().manual_seed(self.seed)
@@ -230,24 +230,25 @@ class EmbedderNet(NeuralNet):
         return int(torch.randint(2**31, (), generator=self.generator_))
 
     def set_objective(self, objective: Objective) -> None:
-        """Change what training minimises."""
+        """Change the objective that training minimizes."""
         self.criterion_ = objective.to(self.device)
         if self.critic_ is not None:
             self.critic_.set_regularizer(cast(Adversarial, objective.regularizer))
 
     def train(self, rows: Rows, valid: Rows | None, epochs: int, n_rows: float) -> bool:
-        """Train for some epochs; return whether the stopping rule ended it.
+        """Train for some epochs; return whether the stopping rule ended training.
 
-        `NeuralNet.fit` would do, did it not take KeyboardInterrupt for a regular end. An
-        exception of any kind leaves weights, optimizer, history and generator as they were.
+        This method replaces `NeuralNet.fit`, which treats KeyboardInterrupt as a regular end of
+        training. After any exception, the weights, optimizer, history and generator are restored.
 
         Parameters
         ----------
         rows, valid : Rows
-            To train on, and to watch the criterion on; None watches the training loss.
+            Samples to train on, and samples to evaluate the criterion on. If `valid` is None,
+            the stopping rule uses the training loss.
         epochs : int
         n_rows : float
-            Number of rows that a regularizer is told batches are drawn from.
+            Size of the data set that batches are drawn from, for the regularizer.
         """
         before = self.checkpoint()
         try:
@@ -260,7 +261,7 @@ class EmbedderNet(NeuralNet):
         return stopped
 
     def run(self, rows: Any, valid: Any, epochs: int, n_rows: Any) -> bool:
-        """Train as `train` does, without a way back."""
+        """Train as `train` does, but do not restore the state after an exception."""
         self.n_rows_ = n_rows
         data = (rows, valid)
         if self.critic_ is not None:
@@ -282,20 +283,20 @@ class EmbedderNet(NeuralNet):
         return stopped
 
     def losses_on(self, rows: Rows) -> Tensor:
-        """Return criterion, task loss and regularizer on all rows at once.
+        """Return criterion, task loss and regularizer on all samples at once.
 
         Draws are frozen, and the regularizer is at least zero.
         """
         self._set_training(False)
-        # The same draws each time, so that the criterion of two epochs can be compared.
+        # Every call uses the same draws, so that the criterion is comparable between epochs.
         frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
             embedding, output = self.infer(rows.x, generator=frozen)
             _, task_loss, penalty = self.criterion_(
                 rows.x, embedding, output, rows.y, math.inf, frozen
             )
-        # Estimates without bias fall below zero by chance. The best of many epochs would be the
-        # luckiest, did that count.
+        # An unbiased estimate can be negative by chance. Without the clamp, chance would select
+        # the best epoch.
         penalty = penalty.clamp(min=0)
         criterion = task_loss + self.criterion_.reg_weight * penalty
         return torch.stack([criterion, task_loss, penalty])
@@ -317,7 +318,7 @@ class EmbedderNet(NeuralNet):
             return self.criterion_.task_losses(rows.x, z, given, rows.y).cpu().double().numpy()
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the modules' weights, against a critic of their average."""
+        """Return a copy of the modules' weights; with a critic, of the averaged weights."""
         with self._averaged():
             return {name: value.clone() for name, value in self.module_.state_dict().items()}
 
@@ -326,7 +327,7 @@ class EmbedderNet(NeuralNet):
         return [self.module_, self.optimizer_, *critic]
 
     def checkpoint(self) -> tuple[Any, ...]:
-        """Return all that training and new settings change."""
+        """Return the state that training and new settings change."""
         return (
             {"lr": self.lr, "batch_size": self.batch_size},
             self.patience.get_params(),
@@ -339,7 +340,7 @@ class EmbedderNet(NeuralNet):
         )
 
     def restore(self, checkpoint: tuple[Any, ...]) -> None:
-        """Go back to a checkpoint."""
+        """Restore the state of a checkpoint."""
         settings, patience, objective, states, generator, critic, n_epochs, n_scores = checkpoint
         self.criterion_ = objective
         if self.critic_ is not None:
@@ -356,11 +357,11 @@ class EmbedderNet(NeuralNet):
 
     @property
     def uncompiled(self) -> Autoencoder:
-        """The modules, also where ``module_`` is their compiled form."""
+        """The modules before compilation."""
         return cast(Autoencoder, getattr(self.module_, "_orig_mod", self.module_))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "EmbedderNet":
-        # skorch's way round, through pickle, refuses modules and tasks defined in a script.
+        # skorch copies through pickle, which fails for modules and tasks defined in a script.
         new = type(self).__new__(type(self))
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(self.__dict__, memo))

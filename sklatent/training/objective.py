@@ -1,4 +1,4 @@
-"""What training minimises: the task's loss, and the regularizer at its weight."""
+"""The objective of training: task loss + reg_weight * regularizer."""
 
 import math
 from typing import Any
@@ -20,7 +20,7 @@ class Objective(nn.Module):
     task : Task or None
     regularizer : Regularizer or None
     reg_weight : float or Tensor of shape (...)
-        One for all models, or one for each.
+        One weight for all models, or one for each model.
     mean, scale : ndarray of shape (p,), float
         Units of X: x = mean + scale * x~.
     target_mean, target_factor : ndarray of shapes (k,), (k, k)
@@ -62,7 +62,7 @@ class Objective(nn.Module):
     ) -> Tensor:
         """Return loss, task loss and regularizer of a batch, stacked: shape (3, ...).
 
-        A critic's opinion, where there is one, stands in the regularizer's place.
+        `opinion` is the critic's output. If it is given, it replaces the regularizer.
         """
         penalty = task_loss = embedding.mean.new_zeros(embedding.mean.shape[:-2])
         if self.task is not None:

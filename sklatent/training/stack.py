@@ -1,4 +1,4 @@
-"""Trains many nets as one: their weights stacked along a leading axis, each on rows of its own."""
+"""Trains many nets as one, with their weights stacked along a leading axis."""
 
 import copy
 from collections.abc import Callable, Collection
@@ -14,7 +14,7 @@ from .callbacks import Patience
 from .critic import Critic
 from .net import EmbedderNet
 
-#: Share of the stack that has to be done before what is left is copied to a smaller one.
+#: Share of done models at which the other models are copied to a smaller stack.
 DONE_SHARE = 1 / 8
 
 CURVES = ("train_loss", "task_loss", "regularizer", "critic_loss", "valid_loss")
@@ -23,17 +23,17 @@ CURVES = ("train_loss", "task_loss", "regularizer", "critic_loss", "valid_loss")
 class Stack(EmbedderNet):
     """Many nets that train as one.
 
-    Model i starts as ``nets[fold[i]]`` and trains on that fold's rows, with a weight of the
-    regularizer of its own. Models do not meet: the loss is their sum, and Adam works number by
-    number. One that is done leaves the stack.
+    Model i starts as ``nets[fold[i]]`` and trains on the samples of its fold, with its own
+    reg_weight. The models do not affect each other: the loss is the sum of their losses, and Adam
+    updates each weight separately. A model whose training has ended is removed from the stack.
 
     Parameters
     ----------
     nets : list of EmbedderNet
-        One per fold, of one architecture and with fold's task; they are left as they are, but
-        for their generators, which give the order of rows.
+        One per fold, all of the same architecture, each with the task of its fold. Training
+        changes only their generators, which determine the order of the samples.
     fold : Tensor of shape (models,)
-        Of whole numbers.
+        Index of each model's fold.
     reg_weight : Tensor of shape (models,)
     callbacks : list of Callback
     """
@@ -79,14 +79,14 @@ class Stack(EmbedderNet):
 
     @property
     def models(self) -> tuple[int, ...]:
-        """Shape of the stack: the number of models that are left."""
+        """Shape of the stack: the number of remaining models."""
         return (len(self.alive_),)
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         if training:
             generators = [net.generator_ for net in self.nets]
             return FoldBatches(dataset, self.batch_size, generators)
-        return [(dataset[0].x, dataset)]  # skorch counts the rows of a batch's first part
+        return [(dataset[0].x, dataset)]  # skorch needs the number of samples in the first part
 
     # Steps
 
@@ -104,7 +104,8 @@ class Stack(EmbedderNet):
         if len({len(fold) for fold in rows}) == 1:
             stacked = stack_rows([(fold.x, fold.y) for fold in rows])
             return losses_on(Rows(*self._of_models(*stacked)))
-        # All models see the rows of each fold: there are few, and folds are seldom so unequal.
+        # Evaluate all models on every fold. This is rare and cheap: folds are seldom unequal,
+        # and validation sets are small.
         losses = torch.stack(
             [losses_on(Rows(*stack_rows([(fold.x, fold.y)] * len(self.fold_)))) for fold in rows]
         )
@@ -118,12 +119,12 @@ class Stack(EmbedderNet):
     def train_models(
         self, rows: list[Rows], valid: list[Rows] | None, epochs: int
     ) -> list[EmbedderNet | None]:
-        """Train for some epochs; return each model by itself, None where it diverged.
+        """Train for some epochs; return each model as a single net, or None if it diverged.
 
         Parameters
         ----------
         rows, valid : list of Rows
-            To train on, and to watch the criterion on: one per fold.
+            Samples to train on, and samples to evaluate the criterion on: one per fold.
         epochs : int
         """
         sizes = [len(fold) for fold in rows]
@@ -144,14 +145,14 @@ class Stack(EmbedderNet):
         ----------
         done : Tensor of shape (models,)
         weights : dict
-            What the models leave with.
+            Weights of the removed models.
         """
         for i in done.nonzero().flatten().tolist():
             self.trained_[int(self.alive_[i])] = self._by_itself(i, weights)
         self._keep(~done)
 
     def separate(self) -> list[EmbedderNet | None]:
-        """Return each model by itself as it would be if training ended now."""
+        """Return each model as a single net, as if training ended now."""
         nets = list(self.trained_)
         weights = self.patience.best_weights_ or self.weights()
         for i, model in enumerate(self.alive_.tolist()):
@@ -202,11 +203,11 @@ class Stack(EmbedderNet):
 
 
 class RemoveDone(Callback):
-    """Keeps each model's curves, and removes models that are done from the stack."""
+    """Records each model's curves, and removes models whose training has ended."""
 
     def on_epoch_begin(self, net: Stack, **kwargs: Any) -> None:
         done, best_weights = net.patience.done_, net.patience.best_weights_
-        # Without a best to return to, training must end where it is done.
+        # Without saved best weights, a model must keep the weights it has when it is done.
         if done.any() if best_weights is None else done.float().mean() >= DONE_SHARE:
             net.remove(done, best_weights or net.weights())
 
@@ -227,10 +228,10 @@ class Drop(Callback):
     Parameters
     ----------
     epochs : collection of int
-        When models are compared.
+        Epochs after which models are compared.
     select : callable
-        Maps the list of all models, each by itself or None where it diverged, to the indices of
-        those to remove.
+        Maps the list of all models, as single nets or None if diverged, to the indices of the
+        models to remove.
     """
 
     def __init__(
@@ -254,7 +255,7 @@ def stack_modules(modules: list[Any], index: Tensor) -> Any:
     ----------
     modules : list of Module
     index : Tensor of shape (models,)
-        Which of the modules stands at each place.
+        Index of the module for each model.
     """
     parameters, buffers = torch.func.stack_module_state(modules)
     stacked = copy.deepcopy(modules[0])
@@ -266,12 +267,12 @@ def stack_modules(modules: list[Any], index: Tensor) -> Any:
         for name in [name for name, value in module._buffers.items() if value is not None]:
             module._buffers[name] = buffers[prefix + name][index]
         if isinstance(module, WithSkip):
-            module.exact_skip = None  # a stack trains, in float32; it does not predict
+            module.exact_skip = None  # for float64 predictions; a stack only trains
     return stacked
 
 
 def _select(module: nn.Module, kept: Tensor) -> None:
     for value in (*module.parameters(), *module.buffers()):
-        if value.ndim:  # all but counters
+        if value.ndim:  # scalars, such as counters, have no model axis
             value.data = value.data[kept]
         value.grad = None
