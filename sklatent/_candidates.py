@@ -1,4 +1,4 @@
-"""What GaussianEmbedderCV trains: each reg_weight on each fold, as one stack where it can."""
+"""The candidates of GaussianEmbedderCV: trains each reg_weight on each fold."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from ._params import is_ours
 from ._warn import warn
 from .training import Stack
 
-#: Rows of a fold, at most, on which weights are compared while they train.
+#: Maximum number of samples of a fold on which halving compares weights.
 RUNG_ROWS = 100
 
 
 @dataclass
 class Fold:
-    """An embedder on the training rows of a fold, ready to be trained with any reg_weight."""
+    """An embedder with the training samples of a fold, ready to train with any reg_weight."""
 
     embedder: GaussianEmbedder
     data: Data
     net: Any
-    rows: Any = None  # to train on
-    valid_rows: Any = None  # to watch, or None
-    valid: Any = None  # indices of those
+    rows: Any = None  # training samples
+    valid_rows: Any = None  # samples set aside, or None
+    valid: Any = None  # indices of the samples set aside
 
     def prepare(self, n_valid: int) -> None:
-        """Split off rows to watch."""
+        """Set aside samples for early stopping."""
         parts = self.embedder._prepare(self.net, self.data, n_valid)
         self.rows, self.valid_rows, self.valid = parts
 
     @property
     def n_valid(self) -> int:
-        """How many rows an embedder alone would watch."""
+        """Number of samples that an embedder trained alone would set aside."""
         return self.embedder._n_valid(len(self.data))
 
 
@@ -52,25 +52,25 @@ class Candidates:
     Parameters
     ----------
     embedder : GaussianEmbedder
-        Its ``n_components`` are a number.
+        Its ``n_components`` is an int.
     data : tuple
-        All rows, their labels or None and weights or None.
+        All samples, their labels or None, and their weights or None.
     trains : list of ndarray
-        Indices of each fold's training rows.
+        Indices of each fold's training samples.
     reg_weights : list of float
     classes : ndarray or None
         All classes, for a classification.
     error_score : "raise" or float
-        Score of those that cannot be fitted.
+        Score of candidates whose fit fails.
 
     Attributes
     ----------
     pairs : list of (float, int)
-        Weight and fold of each candidate: fold by fold of each weight.
+        Weight and fold of each candidate, in the order of the weights and then of the folds.
     scores : list
-        Of each candidate that halving dropped; None of the others.
+        Score of each candidate that halving dropped; None for the others.
     errors : list
-        Why each candidate could not be fitted; None of the others.
+        Traceback of each candidate whose fit failed; None for the others.
     remaining : list of float
         The weights that halving has not dropped.
     """
@@ -104,7 +104,7 @@ class Candidates:
         self.folds: dict[int, Fold] = {i: fold for i, fold in enumerate(every) if fold is not None}
         n_valid = {split: fold.n_valid for split, fold in self.folds.items()}
         if n_valid and max(n_valid.values()) - min(n_valid.values()) <= 1:
-            # A stack is faster with equally many.
+            # A stack trains faster if all folds set aside equally many samples.
             n_valid = dict.fromkeys(n_valid, min(n_valid.values()))
         for split, n in n_valid.items():
             self._try(self.folds[split].prepare, n, split=split)
@@ -112,7 +112,7 @@ class Candidates:
                 del self.folds[split]
 
     def _try(self, function: Callable, *args: Any, split: int) -> Any:
-        """Call a function; note an error, and return None, for all candidates on a fold."""
+        """Call a function; on error, record it for all candidates of a fold and return None."""
         try:
             return function(*args)
         except Exception:
@@ -124,7 +124,7 @@ class Candidates:
             return None
 
     def fit(self, max_iter: int, callbacks: list[Any]) -> list[GaussianEmbedder | None]:
-        """Return each candidate fitted; None where that failed."""
+        """Return each fitted candidate, or None if its fit failed."""
         if not self.folds:
             return [None] * len(self.pairs)
         if (reason := self._why_not_stacked()) is not None:
@@ -139,7 +139,8 @@ class Candidates:
         pairs = [self.pairs[i] for i in self.stacked]
         rows, watched = [fold.rows for fold in folds], None
         if any(fold.valid_rows is not None for fold in folds):
-            # A fold with too few rows to set some aside watches those that it trains on.
+            # A fold too small to set samples aside evaluates the criterion on its training
+            # samples.
             watched = [fold.valid_rows or fold.net.resample(fold.rows) for fold in folds]
         stack = Stack(
             [fold.net for fold in folds],
@@ -162,16 +163,15 @@ class Candidates:
         Parameters
         ----------
         score : callable
-            ``score(candidate, fold, max_rows)`` returns a candidate's scores: a number, or numbers
-            by name.
+            ``score(candidate, fold, max_rows)`` returns a candidate's score, or a dict of scores.
         refit : bool or str
-            Name of the one that counts, where they have names.
+            Name of the score that selects the weight, if there are several.
         """
         remaining = self.remaining
 
         def dropped_of(nets: list[Any]) -> list[int]:
             compared = [i for i in self.stacked if self.pairs[i][0] in remaining]
-            # Only the candidates that are compared are calibrated.
+            # Calibrate only the candidates that are compared.
             nets = [
                 net if i in compared else None for i, net in zip(self.stacked, nets, strict=True)
             ]
@@ -238,5 +238,5 @@ class Candidates:
 
 
 def the_one(scores: Any, name: Any) -> float:
-    """Return the score that counts; a failed candidate has one without a name."""
+    """Return the score that selects the weight; a failed candidate has a single score."""
     return scores[name] if isinstance(scores, dict) else scores

@@ -1,4 +1,4 @@
-"""What is fitted to: samples, their targets and their weights, checked."""
+"""Validated data of a fit: samples, their targets and their weights."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Data:
     X : ndarray of shape (n, p)
         In float32 or float64.
     y : ndarray of shape (n, ...) or None
-        Labels, or numbers.
+        Labels or numbers.
     sample_weight : ndarray of shape (n,) or None
-        Their mean is one; None if all are equal.
+        Weights with mean one; None if all weights are equal.
     """
 
     X: NDArray
@@ -49,20 +49,20 @@ class Data:
         reset: bool,
         least: int = 2,
     ) -> Self:
-        """Validate what a method was given, and drop the samples of weight zero.
+        """Validate the data of a method call, and drop the samples of weight zero.
 
         Parameters
         ----------
         estimator : BaseEstimator
-            Is given `n_features_in_` and `feature_names_in_`, or has to agree with them.
+            If `reset`, `n_features_in_` and `feature_names_in_` are set; else X must match them.
         task : Task, str, callable or None
         needs_y : bool
             Whether a missing y is an error.
         X, y, sample_weight : array-like
         reset : bool
-            Whether the estimator is fitted anew.
+            Whether this is a new fit.
         least : int, default=2
-            Smallest number of samples.
+            Minimum number of samples.
 
         Raises
         ------
@@ -111,13 +111,13 @@ def check_X(estimator: BaseEstimator, X: Any, *y: Any, **kwargs: Any) -> Any:
     try:
         return validate_data(estimator, X, *y, dtype=FLOATS, **kwargs)
     except ValueError as error:
-        if str(error) != "Input contains NaN":  # of y, where it holds objects
+        if str(error) != "Input contains NaN":  # message for a y of objects
             raise
         raise ValueError("Input y contains NaN.") from error
 
 
 def _numeric(y: NDArray, task: Any) -> NDArray:
-    """Return y, whose numbers may stand in an array of objects."""
+    """Return y as numbers; y may be an array of objects."""
     if y.dtype.kind == "O":
         try:
             y = y.astype(np.float64)
@@ -140,14 +140,14 @@ def check_classes(y: NDArray) -> None:
 
 
 def split(n: int, n_valid: int, codes: NDArray | None, seed: int) -> tuple[NDArray, NDArray]:
-    """Return the indices of the samples to train on, and of those to set aside, in order.
+    """Return the sorted indices of the training samples and of the samples to set aside.
 
     Parameters
     ----------
     n, n_valid : int
-        Number of samples, and of those to set aside.
+        Number of samples, and number of samples to set aside.
     codes : ndarray of shape (n,) or None
-        Classes from 0 on, whose shares the split keeps if both parts can hold each class.
+        Class of each sample, from 0. The split is stratified if both parts can hold all classes.
     seed : int
     """
     stratify = None

@@ -1,4 +1,4 @@
-"""Separates fits from the caller's torch settings, and the caller's random state from fits."""
+"""Isolates fits from the caller's torch settings and random state."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ _lock = threading.RLock()
 
 
 def _renew_lock() -> None:
-    # In a forked process the thread that held the lock does not exist, and never releases it.
+    # The thread that holds the lock may not exist in a forked process, so the lock would stay held.
     global _lock
     _lock = threading.RLock()
 
@@ -25,8 +25,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Seed torch's global generators for a block, and restore them afterwards.
 
     Users' modules draw weights and dropout masks from the global generators. All threads share
-    those, so only one thread at a time can be in such a block: fits with modules of the user's
-    own do not run side by side in threads (in processes they do).
+    the global generators, so only one thread at a time can run such a block. Fits with the user's
+    own modules therefore run in parallel in processes, but not in threads.
     """
     devices = [device] if device.type == "cuda" else []
     with _lock, torch.random.fork_rng(devices=devices):
@@ -36,10 +36,10 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def default_modes() -> Iterator[None]:
-    """Compute a block as torch does by default, without the caller's autocast or inference mode.
+    """Run a block with torch's default modes, without the caller's autocast or inference mode.
 
-    Autocast computes in types that NumPy does not have, and tensors made in inference mode cannot
-    be trained.
+    NumPy does not support all dtypes of autocast, and tensors created in inference mode cannot be
+    trained.
     """
     with ExitStack() as modes:
         modes.enter_context(torch.inference_mode(False))

@@ -1,4 +1,4 @@
-"""What a fit leaves behind: maps between samples, their embedding and the task's output."""
+"""The fitted model: maps between samples, their embedding and the task's output."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .calibration import AffineCalibration, Gaussianization
 from .networks import Autoencoder
 from .tasks import NOISE_FLOOR
 
-CHUNK = 8192  # samples embedded at a time: bounds the memory of the hidden layers
+CHUNK = 8192  # samples embedded at a time, to limit the memory of the hidden layers
 
 
 class Posterior(NamedTuple):
@@ -43,14 +43,14 @@ class Posterior(NamedTuple):
 
 @dataclass
 class Model:
-    """Networks with the units, the target and the calibration around them.
+    """The networks with the units of X, the target and the calibration.
 
     Every method computes in the type of its input, float32 or float64.
 
     Attributes
     ----------
     start : PCAStart
-        Units of X: the networks are given standardized samples x~ = (x - mean) / scale.
+        Units of X: the networks' inputs are standardized samples x~ = (x - mean) / scale.
     target : Target
     autoencoder : Autoencoder
         In float32 and evaluation mode.
@@ -104,7 +104,7 @@ class Model:
             return self.autoencoder
         if self._float64 is None:
             module = copy.deepcopy(self.autoencoder)
-            if next(module.parameters()).device.type == "mps":  # which has no float64
+            if next(module.parameters()).device.type == "mps":  # MPS has no float64
                 module = module.cpu()
             self._float64 = module.double().eval()
         return self._float64
@@ -116,7 +116,7 @@ class Model:
     # Units of the user
 
     def to_user(self, u: NDArray) -> NDArray:
-        """Return what `transform` returns for standard coordinates before calibration."""
+        """Return the embedding z for standard coordinates before calibration."""
         return self.target.to_user(self.calibrate(u))
 
     def posterior(self, X: NDArray) -> Posterior:
@@ -134,7 +134,7 @@ class Model:
         return Posterior(self.to_user(mean), std, cov)
 
     def reconstruct(self, z: NDArray) -> NDArray:
-        """Decode embeddings as `transform` returns them to samples."""
+        """Decode embeddings z to samples."""
         u = self.target.to_standard(z)
         if self.calibration is not None:
             u = self.calibration.inverse_transform(u)
@@ -148,7 +148,7 @@ class Model:
 
     @property
     def _density_calibration(self) -> AffineCalibration | Gaussianization | None:
-        # Training gives a stochastic encoder's posterior, not its means, the prior N(0, I).
+        # With a stochastic encoder, training makes the posterior draws N(0, I), not the means.
         return None if self.stochastic else self.calibration
 
     def log_likelihood(self, X: NDArray) -> tuple[NDArray, NDArray]:

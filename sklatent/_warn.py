@@ -1,9 +1,9 @@
-"""Warnings that point at the line of the caller, however deep inside a fit they arise."""
+"""Warnings that point to the line of the caller."""
 
 import sys
 import warnings
 
-#: Packages between the caller's line and ours: decorators, pipelines, searches.
+#: Packages whose frames are skipped: this one, and decorators, pipelines and searches.
 INTERNAL = ("sklatent", "sklearn", "contextlib", "joblib")
 
 
