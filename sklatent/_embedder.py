@@ -129,8 +129,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
           `regularizers.CramerWold`, `EnergyDistance`, `MaximumMeanDiscrepancy`,
           `SlicedEppsPulley`, `SlicedWasserstein` compare the whole distribution.
         - "kl": `regularizers.KLDivergence` with a stochastic encoder. With reconstruction, the
-          model is a variational autoencoder [1]_ and `reg_weight` is its beta. With any other
-          task, the beta of the information bottleneck is ``0.02 * reg_weight``.
+          model is a variational autoencoder [1]_ and `reg_weight` is its beta. With a
+          callable, classification or regression, the beta of the information bottleneck is
+          ``0.02 * reg_weight``; a callable that is a likelihood of X needs ``reg_weight=50``.
         - an instance of a class in `sklatent.regularizers`, or of your own class: its parameters
           can be set and searched, for example ``regularizer__cov_weight``.
         - None: no regularizer.
