@@ -206,10 +206,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Number of epochs without improvement before training stops; see `tol`.
 
     early_stopping : bool or "auto", default="auto"
-        Whether to set aside samples, evaluate the criterion (task loss + reg_weight *
-        regularizer) on the samples set aside after each epoch, and keep the weights of the best
-        epoch, where the start counts as an epoch. A negative estimate of the regularizer counts
-        as zero. "auto" is True if there are at least 10 samples.
+        Whether to set aside samples and keep the weights with the lowest criterion on the samples
+        set aside. The criterion is task loss + reg_weight * regularizer, evaluated at the start
+        and after each epoch; a negative estimate of the regularizer counts as zero. "auto" is
+        True if there are at least 10 samples.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of the samples that early stopping sets aside.
@@ -278,7 +278,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     Notes
     -----
     The regularizer compares the whole embedding with one Gaussian. Single classes need not be
-    Gaussian, although linear and quadratic discriminant analysis assume Gaussian classes.
+    Gaussian, so the assumption of linear and quadratic discriminant analysis need not hold.
 
     If `fit` fails, the estimator is unfitted. If `partial_fit`, or `fit` with
     ``warm_start=True``, fails, the estimator keeps its previous state.
