@@ -489,13 +489,16 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             converged = self._fit(X, y, sample_weight)
         if not converged:
             if self.best_loss_ is None:
-                kept = "the best weights on the samples set aside by early_stopping"
+                kept = "the weights with the best validation score"
+                scores: Any = self.validation_scores_
+                if not (self.warm_start or np.nanargmax(scores)):
+                    kept += ", which are those before the first epoch"
             else:
                 kept = "the last weights; early_stopping=True keeps the best weights"
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
                 f"optimization hasn't converged yet. The embedding uses {kept}. Increase max_iter "
-                f"to train longer, or tol={self.tol} to stop earlier.",
+                f"to train longer, or increase tol (now {self.tol}) to stop earlier.",
                 ConvergenceWarning,
             )
         return self

@@ -783,11 +783,21 @@ def test_automatic_batches(n, k, size):
 
 @pytest.mark.filterwarnings("default:Stochastic Optimizer")
 def test_unfinished_training_warns_as_in_mlps():
-    message = r"Maximum iterations \(1\) reached .* {}.* Increase max_iter .* tol=0.0001"
-    kept = {True: "best weights .* early_stopping", False: "last weights; early_stopping=True"}
-    for early_stopping, weights in kept.items():
-        with pytest.warns(ConvergenceWarning, match=message.format(weights)):
-            GaussianEmbedder(2, max_iter=1, early_stopping=early_stopping).fit(DATA["wine"])
+    message = r"Maximum iterations \(1\) reached .* {}.* Increase max_iter .* tol \(now 0.0001\)"
+    kept = [
+        (r"the weights with the best validation score\.", {}),
+        ("best validation score, which are those before the first epoch", {"tol": 0, "rate": 1.0}),
+        ("the last weights; early_stopping=True", {"early_stopping": False}),
+    ]
+    X = DATA["digits"]
+    for weights, params in kept:
+        rate = params.pop("rate", 1e-3)  # at a rate of 1 the first epoch is a step back
+        embedder = GaussianEmbedder(
+            2, max_iter=1, learning_rate_init=rate, random_state=0, **params
+        )
+        tol = str(embedder.tol)
+        with pytest.warns(ConvergenceWarning, match=message.format(weights).replace("0.0001", tol)):
+            embedder.fit(X)
 
 
 def test_epochs_without_progress_are_no_reason_to_warn_though_their_steps_are_few():
