@@ -3,7 +3,8 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from typing import Any
 
 import torch
 
@@ -34,17 +35,21 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def no_autocast() -> AbstractContextManager[Any]:
+    """Compute a block without the caller's autocast, whose types NumPy does not have."""
+    stack = None
+    for device in ("cpu", "cuda", "mps"):
+        if torch.is_autocast_enabled(device):
+            stack = stack or ExitStack()
+            stack.enter_context(torch.autocast(device, enabled=False))
+    return stack or nullcontext()
+
+
 @contextmanager
 def default_modes() -> Iterator[None]:
-    """Run a block with torch's default modes, without the caller's autocast or inference mode.
+    """Compute a block as torch does by default, without the caller's autocast or inference mode.
 
-    NumPy does not support all dtypes of autocast, and tensors created in inference mode cannot be
-    trained.
+    Tensors that are created in inference mode cannot be trained.
     """
-    with ExitStack() as modes:
-        modes.enter_context(torch.inference_mode(False))
-        modes.enter_context(torch.enable_grad())
-        for device in ("cpu", "cuda", "mps"):
-            if torch.is_autocast_enabled(device):
-                modes.enter_context(torch.autocast(device, enabled=False))
+    with torch.inference_mode(False), torch.enable_grad(), no_autocast():
         yield

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ._density import gaussian_coordinates, log_likelihood
-from ._isolation import default_modes
+from ._isolation import no_autocast
 from ._start import PCAStart
 from ._target import Target
 from .calibration import AffineCalibration, Gaussianization
@@ -87,7 +87,7 @@ class Model:
 
     def _encode(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
         module = self._module(x.dtype)
-        with default_modes(), torch.inference_mode():
+        with no_autocast(), torch.inference_mode():
             mean, log_var, _ = module.encoder(_tensor(x, module))
         return mean.cpu().numpy(), None if log_var is None else log_var.cpu().numpy()
 
@@ -95,7 +95,7 @@ class Model:
         """Return the decoder's output for standard coordinates before calibration."""
         module = self._module(u.dtype)
         assert module.decoder is not None
-        with default_modes(), torch.inference_mode():
+        with no_autocast(), torch.inference_mode():
             parts = [module.decoder(_tensor(rows, module)).cpu().numpy() for rows in _chunks(u)]
         return np.concatenate(parts)
 
