@@ -33,7 +33,8 @@ def test_copies_encode_and_decode_alike(fitted, duplicate, dtype):
         np.testing.assert_array_equal(a, b)
     assert first[0].dtype == dtype
     np.testing.assert_array_equal(fitted._model.decode(first[0]), other._model.decode(first[0]))
-    np.testing.assert_array_equal(fitted.score_samples(X), other.score_samples(X))
+    # The last digit depends on where arrays lie in memory.
+    np.testing.assert_allclose(fitted.score_samples(X), other.score_samples(X), rtol=1e-12)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, through_pickle])
