@@ -128,9 +128,7 @@ class Candidates:
         if not self.folds:
             return [None] * len(self.pairs)
         if (reason := self._why_not_stacked()) is not None:
-            warn(
-                f"{reason} cannot be stacked: candidates are trained one at a time",
-            )
+            warn(f"{reason} cannot be stacked: candidates are trained one at a time")
             return [self._fit_alone(i, max_iter) for i in range(len(self.pairs))]
         folds = list(self.folds.values())
         position = {split: i for i, split in enumerate(self.folds)}

@@ -166,7 +166,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         returns the network. The network maps (X - mean) / scale, with one scale for all features,
         to n_components outputs (twice as many for a stochastic encoder: means, then
         log-variances). With ``init="pca"``, the embedding is the principal components plus the
-        network's output times a gain. The gain starts at zero.
+        network's output times a gain. The gain starts at zero. The network must work in float32,
+        for training, and in float64, for `transform` of float64 samples and for likelihoods.
 
     decoder : torch.nn.Module or callable, default=None
         The same for the decoder. The network maps u, in standard coordinates, to the

@@ -279,7 +279,7 @@ def test_an_estimate_below_zero_counts_in_training_and_is_zero_in_the_criterion(
 
 def half_precision(graph, inputs):
     """A compiler whose programs give sixteen-bit numbers."""
-    shorten = lambda value: value.half().to(value) if isinstance(value, torch.Tensor) else value  # noqa: E731
+    shorten = lambda value: value.half().to(value) if isinstance(value, torch.Tensor) else value  # noqa: E731 (a formula)
     return lambda *args: [shorten(value) for value in graph(*args)]
 
 
