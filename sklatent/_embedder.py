@@ -51,7 +51,7 @@ from ._warn import warn
 from .calibration import AffineCalibration, Gaussianization
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Adversarial, Regularizer
-from .tasks import TASKS, Classification, Regression, Task
+from .tasks import TASKS, Classification, Reconstruction, Regression, Task
 from .training import (
     Architecture,
     EmbedderNet,
@@ -253,9 +253,12 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Minus the criterion on the samples set aside, at the start and after each epoch. The
         value is nan for epochs of `partial_fit` and of a fit without early stopping. None if no
         fit used early stopping.
-    noise_variance_ : float
-        Reconstruction only: residual variance per feature. This is the residual sum of squares
-        divided by n (n_features - n_components), on the samples set aside if there are any.
+    noise_variance_ : ndarray of shape (n_features_in_,) or float
+        Reconstruction only: residual variance of each feature, or of all features with
+        ``Reconstruction(noise="isotropic")``. The mean over the features is the residual sum of
+        squares divided by n (n_features - n_components), on the samples set aside if there are
+        any. All samples, and one more with equal residuals in all features, determine the ratios
+        of the features' variances.
     classes_ : ndarray of shape (n_classes,)
         Classification only.
     critic_ : Module
@@ -603,7 +606,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 'information about X. init="pca" starts at an informative embedding.',
             )
         random_state = check_random_state(self.random_state)
-        start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
+        self.task_ = resolve_task(self.task)
+        weighted = isinstance(self.task_, Reconstruction) and self.task_.error == "weighted"
+        start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state, weighted)
         self._start, self.n_components_ = start, len(start.components)
         self._set_target()
         self.regularizer_ = resolve_regularizer(self.regularizer)
@@ -630,7 +635,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
 
     def _set_task(self, data, classes):
-        self.task_ = task = resolve_task(self.task)
+        task = self.task_
         self.__dict__.pop("classes_", None)
         if task is None:
             return
@@ -641,6 +646,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             check_classes(y)
         x = self._start.standardize(data.X)
         u = x @ self._start.encoder_skip.T
+        if isinstance(task, Reconstruction):
+            task.mean_, task.scale_ = self._start.mean, self._start.scale
         task.fit(x, y, u, self._start.noise_variance, data.sample_weight)
         if classifies:
             self.classes_ = task.classes_
@@ -657,6 +664,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             "device": self.device,
             "net_params": self.net_params,
             "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
+            "error of Reconstruction": getattr(self.task, "error", None),
             "a stochastic encoder": is_stochastic(self.regularizer_),
             "regularizer=Adversarial(joint=...)": getattr(self.regularizer_, "joint", None),
             # `regularizer_` holds a copy of the user's object.
@@ -820,10 +828,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 model.calibration = AffineCalibration().fit(mean, weight)
             elif self.calibration == "gaussianize":
                 model.calibration = Gaussianization(net.draw_seed()).fit(mean, weight)
-            if is_task(self._current_task, "reconstruction"):
-                index = slice(None) if held_out is None else held_out
+            if isinstance(self.task_, Reconstruction):
                 self.noise_variance_ = model.noise_variance = model.residual_variance(
-                    x[index], mean[index], None if weight is None else weight[index]
+                    x, mean, weight, held_out, self.task_.noise == "diagonal"
                 )
         self.n_iter_ = len(net.history)
         self.loss_curve_ = [epoch["train_loss"] for epoch in net.history]
@@ -907,8 +914,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         return self._model.reconstruct(z)
 
     @available_if(_for_task("reconstruction"))
-    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
-        """Draw from the target and decode.
+    def sample(self, n_samples: int = 1, random_state: Any = None, noise: bool = True) -> NDArray:
+        """Draw from the model that `score_samples` evaluates: decoded Gaussian draws plus noise.
 
         For a stochastic encoder, the draws are decoded without the calibration, because the
         calibration corrects the encoder's means only.
@@ -917,6 +924,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         ----------
         n_samples : int, default=1
         random_state : int, RandomState instance or None, default=None
+        noise : bool, default=True
+            Whether to add noise with the variances `noise_variance_`. Without noise, all draws
+            lie on the n_components-dimensional surface of reconstructions.
 
         Returns
         -------
@@ -925,8 +935,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
-        shape = (n_samples, self.n_components_)
-        return self._model.generate(check_random_state(random_state).standard_normal(shape))
+        normal = check_random_state(random_state).standard_normal
+        u = normal((n_samples, self.n_components_))
+        return self._model.generate(u, normal((n_samples, self.n_features_in_)) if noise else None)
 
     @available_if(_for_task("reconstruction"))
     def score_samples(
@@ -934,9 +945,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     ) -> NDArray | tuple[NDArray, NDArray]:
         r"""Return the log-likelihood of each sample, in nats.
 
-        The model is the model of `sample` plus noise: u ~ N(0, I), x | u ~ N(D(u),
-        `noise_variance_` I). The likelihood is a density in the units of X, comparable with
-        `sklearn.decomposition.PCA.score_samples` and `FactorAnalysis.score_samples`.
+        The model is that of `sample`: u ~ N(0, I), x | u ~ N(D(u), diag(`noise_variance_`)), or
+        N(D(u), `noise_variance_` I) with isotropic noise. The likelihood is a density in the units
+        of X, comparable with `sklearn.decomposition.PCA.score_samples` and
+        `FactorAnalysis.score_samples`.
         Importance sampling with fixed draws estimates the integral over u. For a linear decoder,
         the integral is exact.
 
@@ -1017,14 +1029,15 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         -------
         float
             Reconstruction: the mean of `score_samples`, the log-likelihood in nats per sample.
-            Classification: accuracy. Regression: R^2. A callable or a task of your own: minus
-            the mean of its loss for the output of `transform` and the decoder's output. No task:
-            minus the criterion, reg_weight * regularizer. A regularizer cannot weight single
-            samples, so `score` resamples n_samples of them instead: each sample is repeated in
-            proportion to its weight, rounded up or down.
+            Classification: accuracy. Regression: R^2. A callable, a task of your own or a
+            reconstruction error of your own: minus the mean of its loss for the output of
+            `transform` and the decoder's output. No task: minus the criterion, reg_weight *
+            regularizer. A regularizer cannot weight single samples, so `score` resamples n_samples
+            of them instead: each sample is repeated in proportion to its weight, rounded up or
+            down.
         """
         check_is_fitted(self)
-        if is_task(self.task_, "reconstruction"):
+        if isinstance(self.task_, Reconstruction) and not callable(self.task_.error):
             value = self.score_samples(X)
             weight = _check_sample_weight(sample_weight, value, dtype=np.float64)
             return float(np.average(value, weights=weight))

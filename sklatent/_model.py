@@ -55,15 +55,15 @@ class Model:
     autoencoder : Autoencoder
         In float32 and evaluation mode.
     calibration : AffineCalibration, Gaussianization or None
-    noise_variance : float or None
-        Residual variance per feature, in the units of X.
+    noise_variance : float, ndarray of shape (p,) or None
+        Residual variance of all features or of each feature, in the units of X.
     """
 
     start: PCAStart
     target: Target
     autoencoder: Autoencoder
     calibration: AffineCalibration | Gaussianization | None = None
-    noise_variance: float | None = None
+    noise_variance: float | NDArray | None = None
     _float64: Autoencoder | None = field(default=None, init=False, repr=False)
 
     @property
@@ -140,11 +140,15 @@ class Model:
             u = self.calibration.inverse_transform(u)
         return self.start.unstandardize(self.decode(u))
 
-    def generate(self, u: NDArray) -> NDArray:
-        """Decode draws from N(0, I) to samples."""
+    def generate(self, u: NDArray, noise: NDArray | None = None) -> NDArray:
+        """Decode draws u from N(0, I) to samples, and add noise, given as draws from N(0, I)."""
         if self._density_calibration is not None:
             u = self._density_calibration.inverse_transform(u)
-        return self.start.unstandardize(self.decode(u))
+        mean = self.start.unstandardize(self.decode(u))
+        if noise is None:
+            return mean
+        assert self.noise_variance is not None
+        return mean + np.sqrt(self.noise_variance) * noise
 
     @property
     def _density_calibration(self) -> AffineCalibration | Gaussianization | None:
@@ -159,20 +163,44 @@ class Model:
         assert module.decoder is not None
         encode, decode, log_prior = gaussian_coordinates(module.decoder, self._density_calibration)
         device = next(module.parameters()).device
-        x, start = (
-            torch.from_numpy(rows).to(device)
-            for rows in (self.start.standardize(X), encode(self.encode(X)[0]))
+        # In units of each feature's noise, the noise of all features has the variance 1.
+        noise = np.sqrt(np.broadcast_to(self.noise_variance, X.shape[1:]))
+        x, start, ratio = (
+            torch.from_numpy(array).to(device)
+            for array in (
+                (X - self.start.mean) / noise,
+                encode(self.encode(X)[0]),
+                self.start.scale / noise,
+            )
         )
-        variance = self.noise_variance / self.start.scale**2
-        value, effective = log_likelihood(x, start, decode, variance, log_prior)
-        units = X.shape[1] * np.log(self.start.scale)
-        return value.cpu().numpy() - units, effective.cpu().numpy()
+        value, effective = log_likelihood(x, start, lambda u: ratio * decode(u), 1.0, log_prior)
+        return value.cpu().numpy() - np.log(noise).sum(), effective.cpu().numpy()
 
-    def residual_variance(self, x: NDArray, u: NDArray, weight: NDArray | None) -> float:
-        """Return the residual variance per feature, of standardized samples embedded at u."""
-        squares = np.square(x - self.decode(u)).sum(axis=1, dtype=np.float64)
-        share = np.average(squares, weights=weight) / max(1, x.shape[1] - u.shape[1])
-        return float(max(share, NOISE_FLOOR) * self.start.scale**2)
+    def residual_variance(
+        self,
+        x: NDArray,
+        u: NDArray,
+        weight: NDArray | None,
+        held_out: NDArray | None,
+        diagonal: bool,
+    ) -> float | NDArray:
+        """Return the residual variances of standardized samples embedded at u, in the units of X.
+
+        Their mean is estimated on the samples `held_out`, if there are any. If `diagonal`, their
+        ratios are estimated on all samples and one more, whose squared residuals are all equal to
+        the mean. So no variance is zero, although a feature can be constant.
+        """
+        squares = np.square(x - self.decode(u))  # (n, p)
+        n, p = squares.shape
+        index = slice(None) if held_out is None else held_out
+        sums = squares[index].sum(axis=1, dtype=np.float64)
+        mean = np.average(sums, weights=None if weight is None else weight[index])
+        variance = max(mean / max(1, p - u.shape[1]), NOISE_FLOOR) * self.start.scale**2
+        if not diagonal:
+            return variance
+        ratios = np.average(squares.astype(np.float64), axis=0, weights=weight)
+        ratios = ratios / ratios.mean() if ratios.any() else np.ones(p)
+        return variance * (n * ratios + 1) / (n + 1)
 
 
 def _chunks(rows: NDArray) -> Iterator[NDArray]:

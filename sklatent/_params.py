@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import (
 from skorch.callbacks import EarlyStopping
 
 from .regularizers import REGULARIZERS, Adversarial, Regularizer, Sum, Weighted
-from .tasks import TASKS, FunctionTask, Task
+from .tasks import TASKS, FunctionTask, Reconstruction, Task
 
 REGISTRIES: dict[str, Mapping[str, type]] = {"regularizer": REGULARIZERS, "task": TASKS}
 
@@ -62,7 +62,8 @@ def is_ours(part: Regularizer | Task | None) -> bool:
         return True
     params = part.get_params(deep=False)
     terms = [value for value in params.values() if isinstance(value, Regularizer)]
-    return type(part) in OURS and params.get("critic") is None and all(map(is_ours, terms))
+    theirs = params.get("critic") is not None or callable(params.get("error"))
+    return type(part) in OURS and not theirs and all(map(is_ours, terms))
 
 
 def check_nested(name: str, value: Any, params: Mapping[str, Any]) -> None:
@@ -122,7 +123,12 @@ def resolve_task(value: Task | Callable | str | None) -> Task | None:
         return TASKS[value]()
     if isinstance(value, type):
         raise ValueError(f"task must be an instance, got a class: pass {value.__name__}(...)")
-    return clone(value) if isinstance(value, Task) else FunctionTask(value)
+    task = clone(value) if isinstance(value, Task) else FunctionTask(value)
+    if isinstance(task, Reconstruction):
+        validate_parameter_constraints(
+            task._parameter_constraints, task.get_params(), caller_name=type(task).__name__
+        )
+    return task
 
 
 def resolve_hidden_layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]:

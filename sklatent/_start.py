@@ -1,13 +1,19 @@
 """The start of training: the units of X and its whitened principal components, in float64."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
+from sklearn.exceptions import ConvergenceWarning
 
 from .tasks import NOISE_FLOOR
+
+#: Least noise variance of a feature, as a share of the mean variance per feature. A feature can be
+#: constant on the training samples and vary on others.
+FEATURE_NOISE_FLOOR = 1e-3
 
 CONSTANT = "X is constant: at least one feature must vary"
 
@@ -16,13 +22,14 @@ CONSTANT = "X is constant: at least one feature must vary"
 class PCAStart:
     """The units of X and its whitened principal components.
 
-    Standardized samples are x~ = (x - mean) / scale, with one scale for all features.
+    Standardized samples are x~ = (x - mean) / scale. The mean variance per feature of x~ is 1.
 
     Attributes
     ----------
     mean : ndarray of shape (p,)
-    scale : float
-        Square root of the mean variance per feature (divisor n - 1).
+    scale : float or ndarray of shape (p,)
+        Square root of the mean variance per feature (divisor n - 1), or scales proportional to the
+        standard deviations of the features' noise.
     components : ndarray of shape (k, p)
         Orthonormal principal axes, with the signs of scikit-learn's PCA.
     variances : ndarray of shape (k,)
@@ -31,13 +38,16 @@ class PCAStart:
         Variance of x~ per feature that the components do not explain:
         (p - sum(variances)) / (p - k), the maximum-likelihood noise variance of probabilistic
         PCA (Tipping & Bishop 1999, eq. 8). Zero if k = p.
+    mean_variance : float
+        Mean variance per feature of X.
     """
 
     mean: NDArray
-    scale: float
+    scale: float | NDArray
     components: NDArray
     variances: NDArray
     noise_variance: float
+    mean_variance: float
 
     @classmethod
     def fit(
@@ -46,6 +56,7 @@ class PCAStart:
         weight: NDArray | None,
         n_components: int | float,
         random_state: np.random.RandomState,
+        weighted: bool = False,
     ) -> Self:
         """Compute the units and the principal components.
 
@@ -57,7 +68,10 @@ class PCAStart:
         n_components : int or float
             As in `sklearn.decomposition.PCA`.
         random_state : RandomState
-            Random state of the randomized solver.
+            Random state of the randomized solvers.
+        weighted : bool, default=False
+            Whether to divide each feature by the standard deviation of its noise in factor
+            analysis with the same number of components.
 
         Raises
         ------
@@ -74,7 +88,8 @@ class PCAStart:
         centered -= correction
         share = np.ones(n) if weight is None else weight * (n / weight.sum())
         feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
-        scale = np.sqrt(feature_variances.mean())
+        mean_variance = feature_variances.mean()
+        scale = np.sqrt(mean_variance)
         if not np.ptp(X, axis=0).any():
             raise ValueError(CONSTANT)
         rows = np.divide(centered, scale, out=centered)
@@ -83,6 +98,13 @@ class PCAStart:
             # the same axes. The mirror image of each sample keeps the mean at zero.
             rows *= np.sqrt(share)[:, None]
             rows = np.concatenate([rows, -rows])
+        if weighted:
+            if n_components < 1:  # the number of components of the unweighted start
+                n_components = PCA(n_components, random_state=random_state).fit(rows).n_components_
+            deviations = noise_deviations(rows, int(n_components), random_state)
+            deviations *= np.sqrt(np.mean(feature_variances / (scale * deviations) ** 2))
+            rows /= deviations
+            scale = scale * deviations
         pca = PCA(n_components, random_state=random_state).fit(rows)
         eps = np.finfo(np.float64).eps
         if pca.explained_variance_[-1] < np.sqrt(eps) * pca.explained_variance_[0]:
@@ -93,8 +115,8 @@ class PCAStart:
         variances = pca.explained_variance_ * (len(rows) - 1) / (len(rows) / n * (n - 1))
         # Two errors can appear as variance: errors of the singular values, and rounding of X.
         # Arithmetic on a feature before `fit` adds a few units of rounding error.
-        squares = np.square(mean) / 4 + 16 * feature_variances
-        rounding = np.finfo(X.dtype).eps ** 2 * np.square(pca.components_) @ (squares / scale**2)
+        squares = (np.square(mean) / 4 + 16 * feature_variances) / scale**2
+        rounding = np.finfo(X.dtype).eps ** 2 * np.square(pca.components_) @ squares
         rank = int((variances > np.maximum(variances[0] * (max(n, p) * eps) ** 2, rounding)).sum())
         if rank == 0:
             raise ValueError(CONSTANT)
@@ -105,7 +127,14 @@ class PCAStart:
                 f"Set n_components to at most {rank}."
             )
         noise_variance = max(0.0, p - variances.sum()) / (p - k) if k < p else 0.0
-        return cls(mean, float(scale), pca.components_, variances, float(noise_variance))
+        return cls(
+            mean,
+            scale if weighted else float(scale),
+            pca.components_,
+            variances,
+            float(noise_variance),
+            float(mean_variance),
+        )
 
     @property
     def encoder_skip(self) -> NDArray:
@@ -130,3 +159,17 @@ class PCAStart:
     def unstandardize(self, x: NDArray) -> NDArray:
         """Return samples in the units of X, in the type of x."""
         return (x * self.scale + self.mean).astype(x.dtype, copy=False)
+
+
+def noise_deviations(
+    rows: NDArray, n_components: int, random_state: np.random.RandomState
+) -> NDArray:
+    """Return the standard deviation of each feature's noise in factor analysis.
+
+    The rows have a mean of zero and a mean variance per feature of one.
+    """
+    with warnings.catch_warnings():
+        # The last iterations change only noise variances near zero, and these have a lower limit.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        factors = FactorAnalysis(n_components, random_state=random_state).fit(rows)
+    return np.sqrt(np.maximum(factors.noise_variance_, FEATURE_NOISE_FLOOR))

@@ -3,11 +3,14 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
 __all__ = ["Classification", "FunctionTask", "Reconstruction", "Regression", "Task"]
@@ -114,19 +117,56 @@ class Task(ABC, BaseEstimator):
 
 
 class Reconstruction(Task):
-    r"""Reconstruct x: the share of variance that the reconstruction does not explain.
+    r"""Reconstruct x, with squared errors or an error of your own.
 
-    The loss of a sample is :math:`|x - \hat x|^2 / \sum_j \mathrm{Var}(x_j)`, with the
-    variances of the n training samples (divisor n - 1). The mean loss of the training samples is
-    1 - R^2, times (n - 1)/n. One unit of the loss is
-    :math:`\sum_j \mathrm{Var}(x_j) / (2 \sigma^2)` nats, where :math:`\sigma^2` is the
-    residual variance per feature of principal component analysis with the same number of
-    components (Tipping & Bishop 1999, eq. 8).
+    Parameters
+    ----------
+    error : {"squared", "weighted"} or callable, default="squared"
+        The loss of a sample, as a share: the mean of the features scores 1.
+
+        - "squared": :math:`|x - \hat x|^2 / \sum_j \mathrm{Var}(x_j)`, with the variances of the n
+          training samples (divisor n - 1). The mean loss of the training samples is 1 - R^2,
+          times (n - 1)/n.
+        - "weighted": the same with x and :math:`\hat x` divided by the standard deviation of each
+          feature's noise. Factor analysis [1]_ with the same number of components estimates the
+          noise before training, at least a thousandth of the mean variance per feature. Training
+          starts at the principal components of the divided features.
+        - callable: ``error(x_hat, x)`` returns an error for each sample or for each entry. Both
+          arguments are tensors of shape (..., n_features) in the units of X. The errors of a
+          sample are added up, and divided by the mean error of the training samples if x_hat is
+          the mean of the features. This mean error must be positive.
+
+    noise : {"diagonal", "isotropic"}, default="diagonal"
+        The model of x given the embedding, for `score_samples` and `sample`. It does not change
+        the embedding.
+
+        - "diagonal": each feature has its own noise variance, as in factor analysis.
+        - "isotropic": the noise has one variance for all features, as in PCA. With "weighted"
+          errors, the variance is the same for all divided features.
+
+    Attributes
+    ----------
+    nats_ : float
+        Nats per unit of the loss, for `KLDivergence`: (p - k) / 2 divided by the loss of
+        principal component analysis with the same number of components k. For squared errors
+        this is :math:`p / (2 \sigma^2)` with the noise variance :math:`\sigma^2` per feature of
+        probabilistic PCA [2]_, relative to the mean variance per feature.
+    constant_error_ : float
+        Only with a callable: its mean for the training samples if x_hat is their mean.
+
+    Notes
+    -----
+    With a callable, `score` is minus the mean loss, and `score_samples` is still the
+    log-likelihood with Gaussian noise. If the callable is a negative log-likelihood, the beta of
+    the beta-VAE is ``reg_weight * constant_error_ / nats_``.
 
     References
     ----------
-    Tipping & Bishop (1999). `Probabilistic principal component analysis
-    <https://doi.org/10.1111/1467-9868.00196>`_. Journal of the Royal Statistical Society B 61.
+    .. [1] Rubin & Thayer (1982). `EM algorithms for ML factor analysis
+       <https://doi.org/10.1007/BF02293851>`_. Psychometrika 47.
+    .. [2] Tipping & Bishop (1999). `Probabilistic principal component analysis
+       <https://doi.org/10.1111/1467-9868.00196>`_. Journal of the Royal Statistical Society B 61,
+       eq. 8.
 
     Examples
     --------
@@ -134,15 +174,48 @@ class Reconstruction(Task):
     >>> from sklatent.tasks import Reconstruction
     >>> Reconstruction().loss(torch.ones(2, 3), None, torch.zeros(2, 3), None)
     tensor([1., 1.])
+
+    Errors that are robust to outliers:
+
+    >>> from torch.nn.functional import huber_loss
+    >>> robust = Reconstruction(error=lambda x_hat, x: huber_loss(x_hat, x, reduction="none"))
     """
 
     standardized = True
     beta = 1.0
+    #: Units of X: x = mean_ + scale_ * x~ for standardized samples x~. The estimator sets them.
+    mean_: float | NDArray = 0.0
+    scale_: float | NDArray = 1.0
+    _parameter_constraints: ClassVar[dict] = {
+        "error": [StrOptions({"squared", "weighted"}), callable],
+        "noise": [StrOptions({"diagonal", "isotropic"})],
+    }
+
+    def __init__(
+        self, error: str | Callable[..., Tensor] = "squared", noise: str = "diagonal"
+    ) -> None:
+        self.error = error
+        self.noise = noise
 
     def fit(self, x, y, u, noise_variance, weight):
         """Set the number of outputs of the decoder and the nats per unit of the loss."""
-        self.out_features_ = x.shape[1]
-        self.nats_ = x.shape[1] / (2 * max(noise_variance, NOISE_FLOOR))
+        p, k = x.shape[1], u.shape[1]
+        self.out_features_ = p
+        if callable(self.error):
+            share = np.ones(len(x)) if weight is None else weight / np.mean(weight)
+            axes = (share[:, None] * u).T @ x / len(x)  # (k, p)
+            constant, linear = (
+                float(np.average(self._errors(*map(torch.from_numpy, pair)), weights=weight))
+                for pair in ((np.zeros_like(x), x), (u @ axes, x))
+            )
+            if not 0 < constant < math.inf:
+                raise ValueError(
+                    "error of Reconstruction must have a positive mean if x_hat is the mean of "
+                    f"the features, got {constant}"
+                )
+            self.constant_error_ = constant
+            noise_variance = linear / constant * p / (p - k) if k < p else 0.0
+        self.nats_ = p / (2 * max(noise_variance, NOISE_FLOOR))
         return self
 
     def encode(self, y):
@@ -150,8 +223,26 @@ class Reconstruction(Task):
         return
 
     def loss(self, x, z, output, y):
-        """Return the mean over features of the squared error of each standardized sample."""
+        """Return the error of each sample, as a share of the error of the features' mean."""
+        if callable(self.error):
+            return self._errors(output, x) / self.constant_error_
         return (x - output).square().mean(dim=-1)
+
+    def _errors(self, output: Tensor, x: Tensor) -> Tensor:
+        """Return the user's error of each sample, from standardized arguments."""
+        mean, scale = (torch.as_tensor(unit).to(x) for unit in (self.mean_, self.scale_))
+        assert callable(self.error)
+        errors = self.error(mean + scale * output, mean + scale * x)
+        shape = torch.broadcast_shapes(output.shape, x.shape)
+        if isinstance(errors, Tensor) and errors.shape == shape:
+            return errors.sum(dim=-1)
+        if isinstance(errors, Tensor) and errors.shape == shape[:-1]:
+            return errors
+        got = tuple(errors.shape) if isinstance(errors, Tensor) else type(errors).__name__
+        raise ValueError(
+            "error of Reconstruction must return a tensor with an error for each sample, of shape "
+            f"{tuple(shape[:-1])}, or for each entry, of shape {tuple(shape)}, got {got}"
+        )
 
 
 class Classification(Task):
