@@ -257,8 +257,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Reconstruction only: residual variance of each feature, or of all features with
         ``Reconstruction(noise="isotropic")``. The mean over the features is the residual sum of
         squares divided by n (n_features - n_components), on the samples set aside if there are
-        any. All samples, and one more with equal residuals in all features, determine the ratios
-        of the features' variances.
+        any. (With "weighted" errors, both are in units of the noise.) All samples, and one more
+        with equal residuals in all features, determine the ratios of the features' variances.
     classes_ : ndarray of shape (n_classes,)
         Classification only.
     critic_ : Module

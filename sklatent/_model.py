@@ -186,9 +186,9 @@ class Model:
     ) -> float | NDArray:
         """Return the residual variances of standardized samples embedded at u, in the units of X.
 
-        Their mean is estimated on the samples `held_out`, if there are any. If `diagonal`, their
+        Their level is estimated on the samples `held_out`, if there are any. If `diagonal`, their
         ratios are estimated on all samples and one more, whose squared residuals are all equal to
-        the mean. So no variance is zero, although a feature can be constant.
+        the mean variance. So no variance is zero, although a feature can be constant.
         """
         squares = np.square(x - self.decode(u))  # (n, p)
         n, p = squares.shape
@@ -199,8 +199,8 @@ class Model:
         if not diagonal:
             return variance
         ratios = np.average(squares.astype(np.float64), axis=0, weights=weight)
-        ratios = ratios / ratios.mean() if ratios.any() else np.ones(p)
-        return variance * (n * ratios + 1) / (n + 1)
+        variances = variance * (ratios / ratios.mean() if ratios.any() else np.ones(p))
+        return (n * variances + variances.mean()) / (n + 1)
 
 
 def _chunks(rows: NDArray) -> Iterator[NDArray]:

@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from .tasks import NOISE_FLOOR
 
-#: Least noise variance of a feature, as a share of the mean variance per feature. A feature can be
+#: Least noise variance of a feature, as a share of the mean noise variance. A feature can be
 #: constant on the training samples and vary on others.
 FEATURE_NOISE_FLOOR = 1e-3
 
@@ -38,8 +38,6 @@ class PCAStart:
         Variance of x~ per feature that the components do not explain:
         (p - sum(variances)) / (p - k), the maximum-likelihood noise variance of probabilistic
         PCA (Tipping & Bishop 1999, eq. 8). Zero if k = p.
-    mean_variance : float
-        Mean variance per feature of X.
     """
 
     mean: NDArray
@@ -47,7 +45,6 @@ class PCAStart:
     components: NDArray
     variances: NDArray
     noise_variance: float
-    mean_variance: float
 
     @classmethod
     def fit(
@@ -88,8 +85,7 @@ class PCAStart:
         centered -= correction
         share = np.ones(n) if weight is None else weight * (n / weight.sum())
         feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
-        mean_variance = feature_variances.mean()
-        scale = np.sqrt(mean_variance)
+        scale = np.sqrt(feature_variances.mean())
         if not np.ptp(X, axis=0).any():
             raise ValueError(CONSTANT)
         rows = np.divide(centered, scale, out=centered)
@@ -127,14 +123,8 @@ class PCAStart:
                 f"Set n_components to at most {rank}."
             )
         noise_variance = max(0.0, p - variances.sum()) / (p - k) if k < p else 0.0
-        return cls(
-            mean,
-            scale if weighted else float(scale),
-            pca.components_,
-            variances,
-            float(noise_variance),
-            float(mean_variance),
-        )
+        scale = scale if weighted else float(scale)
+        return cls(mean, scale, pca.components_, variances, float(noise_variance))
 
     @property
     def encoder_skip(self) -> NDArray:
@@ -172,4 +162,5 @@ def noise_deviations(
         # The last iterations change only noise variances near zero, and these have a lower limit.
         warnings.simplefilter("ignore", ConvergenceWarning)
         factors = FactorAnalysis(n_components, random_state=random_state).fit(rows)
-    return np.sqrt(np.maximum(factors.noise_variance_, FEATURE_NOISE_FLOOR))
+    noise = factors.noise_variance_
+    return np.sqrt(np.maximum(noise, FEATURE_NOISE_FLOOR * max(noise.mean(), NOISE_FLOOR)))

@@ -129,7 +129,7 @@ class Reconstruction(Task):
           times (n - 1)/n.
         - "weighted": the same with x and :math:`\hat x` divided by the standard deviation of each
           feature's noise. Factor analysis [1]_ with the same number of components estimates the
-          noise before training, at least a thousandth of the mean variance per feature. Training
+          noise before training, for each feature at least a thousandth of the mean. Training
           starts at the principal components of the divided features.
         - callable: ``error(x_hat, x)`` returns an error for each sample or for each entry. Both
           arguments are tensors of shape (..., n_features) in the units of X. The errors of a

@@ -10,10 +10,11 @@ from scipy.special import logsumexp
 from scipy.stats import f, multivariate_normal, multivariate_t
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
-from sklearn.decomposition import PCA
+from sklearn.decomposition import PCA, FactorAnalysis
 
 from sklatent import GaussianEmbedder, _density
 from sklatent._density import N_DRAWS, log_likelihood, standard_draws
+from sklatent.tasks import Reconstruction
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
@@ -61,9 +62,15 @@ def by_quadrature(embedder, X, n_points):
     log_prior = -0.5 * np.square(grid).sum(axis=1) - 0.5 * k * np.log(2 * np.pi)
     log_prior += k * np.log(line[1] - line[0])
     decoded_grid = decoded(embedder, grid)
-    return np.array(
-        [logsumexp(log_prior - 0.5 * np.square(x - decoded_grid).sum(axis=1) / noise) for x in X]
-    ) - 0.5 * p * np.log(2 * np.pi * noise)
+    return (
+        np.array(
+            [
+                logsumexp(log_prior - 0.5 * (np.square(x - decoded_grid) / noise).sum(axis=1))
+                for x in X
+            ]
+        )
+        - 0.5 * np.log(2 * np.pi * np.broadcast_to(noise, p)).sum()
+    )
 
 
 # Linear decoders: x ~ N(m, V V^T + sigma^2 I) (Tipping & Bishop 1999)
@@ -92,11 +99,51 @@ def test_no_iterations_is_probabilistic_pca():
     # The start decodes to V u with V V^T the variances that PCA explains. Probabilistic PCA takes
     # the noise out of those first: its model with the noise added again is the same.
     X = DATA["digits"][:500]
-    embedder = GaussianEmbedder(8, max_iter=0).fit(X)
+    embedder = GaussianEmbedder(8, task=Reconstruction(noise="isotropic"), max_iter=0).fit(X)
     pca = PCA(8).fit(X)
     pca.noise_variance_ = embedder.noise_variance_
     pca.explained_variance_ = pca.explained_variance_ + embedder.noise_variance_
     np.testing.assert_allclose(embedder.score_samples(X), pca.score_samples(X), atol=1e-5)
+
+
+@pytest.mark.parametrize("error", ["squared", "weighted"])
+def test_linear_decoder_is_factor_analysis(error):
+    X = DATA["wine"]
+    embedder = GaussianEmbedder(3, task=Reconstruction(error), **LINEAR).fit(X)
+    mean = decoded(embedder, np.zeros((1, 3)))
+    factors = FactorAnalysis(3).fit(X)
+    factors.mean_, factors.components_ = mean[0], decoded(embedder, np.eye(3)) - mean
+    factors.noise_variance_ = embedder.noise_variance_
+    np.testing.assert_allclose(embedder.score_samples(X), factors.score_samples(X), atol=1e-5)
+
+
+def test_the_variance_of_noise_differs_between_features():
+    rng = np.random.default_rng(0)
+    noise = np.tile([0.1, 0.2, 0.4, 0.8], 6)
+    X = rng.standard_normal((3000, 2)) @ rng.normal(0, 2, (2, 24))
+    X += noise * rng.standard_normal(X.shape)
+    nats = []
+    for task in (Reconstruction(noise="isotropic"), Reconstruction(), Reconstruction("weighted")):
+        embedder = GaussianEmbedder(2, task=task, max_iter=0).fit(X[:2000])
+        nats.append(embedder.score(X[2000:]))
+    # Components fit the features of little noise best, so that their residuals are too small.
+    np.testing.assert_allclose(np.sqrt(embedder.noise_variance_), noise, rtol=0.35)
+    assert nats[0] + 0.1 < nats[1] < nats[2]
+    assert nats[2] == pytest.approx(FactorAnalysis(2).fit(X[:2000]).score(X[2000:]), abs=0.3)
+
+
+@pytest.mark.parametrize("error", ["squared", "weighted"])
+def test_a_constant_feature_can_vary_later(error):
+    X = DATA["wine"] * 1.0
+    X[:, 3] = 7
+    embedder = GaussianEmbedder(3, task=Reconstruction(error), **LINEAR).fit(X)
+    least, level = embedder.noise_variance_[3], embedder.noise_variance_.mean()
+    # One sample more has residuals that are all equal to the mean.
+    assert least == pytest.approx(level / (len(X) + 1), rel=1e-4)
+    X[0, 3] += np.sqrt(level)
+    nats = embedder.score_samples(X)
+    assert np.isfinite(nats).all()
+    assert nats[0] < nats[1:].min()
 
 
 def test_as_many_components_as_features():
@@ -143,10 +190,7 @@ def test_density_integrates_to_one_and_samples_follow_it(calibration):
     p = np.exp(log_p) * cell
     assert p.sum() == pytest.approx(1, abs=0.005)
     entropy = -(p * log_p).sum()
-    rng = np.random.default_rng(0)
-    drawn = embedder.sample(4000, random_state=0)
-    drawn += np.sqrt(embedder.noise_variance_) * rng.standard_normal(drawn.shape)
-    value = embedder.score_samples(drawn)
+    value = embedder.score_samples(embedder.sample(4000, random_state=0))
     assert value.mean() == pytest.approx(-entropy, abs=4 * value.std() / np.sqrt(len(value)))
 
 

@@ -24,7 +24,7 @@ from skorch.callbacks import Callback
 
 from sklatent import GaussianEmbedder
 from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
-from sklatent.tasks import Task
+from sklatent.tasks import Reconstruction, Task
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
@@ -272,9 +272,12 @@ def test_samples_look_like_rows(digits):
         drawn = embedder.sample(2000, random_state=0)
         np.testing.assert_array_equal(drawn, embedder.sample(2000, random_state=0))
         assert drawn.shape == (2000, 64)
+        decoded = embedder.sample(2000, random_state=0, noise=False)
         # Decoded rows lack what the components leave unexplained, not more.
-        share = drawn.var(axis=0).sum() / digits[0].var(axis=0).sum()
+        share = decoded.var(axis=0).sum() / digits[0].var(axis=0).sum()
         assert 0.6 < share < 1.1
+        noise = (drawn - decoded).std(axis=0) / np.sqrt(embedder.noise_variance_)
+        np.testing.assert_allclose(noise, 1, atol=4.5 / np.sqrt(2 * 2000))
 
 
 def test_samples_are_decoded_draws_from_the_target():
@@ -287,7 +290,9 @@ def test_samples_are_decoded_draws_from_the_target():
         embedder = GaussianEmbedder(2, calibration=calibration, target_cov=cov, **make).fit(X)
         z = [5, 6] + draws @ np.linalg.cholesky(cov).T
         np.testing.assert_allclose(
-            embedder.sample(50, random_state=3), embedder.inverse_transform(z), rtol=1e-6
+            embedder.sample(50, random_state=3, noise=False),
+            embedder.inverse_transform(z),
+            rtol=1e-6,
         )
     # The draws of a stochastic encoder stand before the calibration of its means.
     calibrated, raw = (
@@ -295,7 +300,8 @@ def test_samples_are_decoded_draws_from_the_target():
         for calibration in ("affine", None)
     )
     np.testing.assert_array_equal(
-        calibrated.sample(50, random_state=3), raw.sample(50, random_state=3)
+        calibrated.sample(50, random_state=3, noise=False),
+        raw.sample(50, random_state=3, noise=False),
     )
     assert not np.allclose(calibrated.transform(X), raw.transform(X), atol=1e-3)
 
@@ -346,7 +352,9 @@ def test_noise_variance_starts_at_that_of_pca():
     X = DATA["wine"]
     embedder = GaussianEmbedder(3, max_iter=0, early_stopping=False).fit(X)
     expected = PCA(3).fit(X).noise_variance_ * (len(X) - 1) / len(X)
-    assert embedder.noise_variance_ == pytest.approx(expected, rel=1e-6)
+    assert embedder.noise_variance_.mean() == pytest.approx(expected, rel=1e-6)
+    isotropic = clone(embedder).set_params(task=Reconstruction(noise="isotropic")).fit(X)
+    assert isotropic.noise_variance_ == pytest.approx(expected, rel=1e-6)
 
 
 class SetAside(Callback):
@@ -363,7 +371,13 @@ def test_noise_variance_is_that_of_the_samples_set_aside():
     rows = embedder._start.unstandardize(x)
     assert rows.shape == (36, 13)
     squares = np.square(rows - embedder.inverse_transform(embedder.transform(rows))).sum()
-    assert embedder.noise_variance_ == pytest.approx(squares / 36 / (13 - 3), rel=1e-5)
+    assert embedder.noise_variance_.mean() == pytest.approx(squares / 36 / (13 - 3), rel=1e-5)
+    # The ratios of the features are those of all samples, and of one more with equal residuals.
+    X = DATA["wine"]
+    shares = np.square(X - embedder.inverse_transform(embedder.transform(X))).mean(axis=0)
+    expected = (178 * shares / shares.mean() + 1) / 179
+    noise = embedder.noise_variance_ / embedder.noise_variance_.mean()
+    np.testing.assert_allclose(noise, expected, rtol=1e-4)
 
 
 # Tasks
@@ -934,7 +948,7 @@ def test_ten_samples_per_component_renew_the_calibration(digits):
     for n, renewed in ((79, False), (80, True)):
         embedder = copy.deepcopy(fitted).partial_fit(X[: n - 2]).partial_fit(X[n - 2 : n])
         assert np.allclose(embedder.transform(X), before, atol=1e-5) is not renewed
-        assert (embedder.noise_variance_ != noise) is renewed
+        assert (embedder.noise_variance_ != noise).any() == renewed
     Z = embedder.transform(X[:80])
     np.testing.assert_allclose(np.cov(Z.T), np.eye(8), atol=1e-4)
 

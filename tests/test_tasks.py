@@ -9,7 +9,7 @@ from sklearn.metrics import log_loss, r2_score
 from sklearn.preprocessing import scale
 from torch.testing import assert_close
 
-from sklatent.tasks import TASKS, Classification, FunctionTask, Reconstruction, Regression
+from sklatent.tasks import Classification, FunctionTask, Reconstruction, Regression
 
 WINE = scale(load_wine().data)
 LABELS = load_wine().target
@@ -94,6 +94,61 @@ def test_reconstruction_in_nats_is_gaussian_with_the_residual_variance_of_pca():
     sigma2 = PCA(3).fit(WINE).noise_variance_
     nats = np.square(WINE - output).sum(axis=1) / (2 * sigma2)
     assert mean_loss(task, output) * task.nats_ == pytest.approx(nats.mean(), rel=1e-10)
+
+
+def squared(x_hat, x):
+    return (x_hat - x).square()
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(1.0, N + 1)])
+def test_squared_errors_of_ones_own_are_the_default(weight):
+    x = WINE - np.average(WINE, axis=0, weights=weight)
+    x /= np.sqrt(np.average(x**2, axis=0, weights=weight).mean())
+    root = np.ones(N) if weight is None else np.sqrt(weight / weight.mean())
+    _, _, axes = np.linalg.svd(root[:, None] * x, full_matrices=False)
+    u = x @ axes[:3].T
+    u /= np.sqrt(np.average(u**2, axis=0, weights=weight))
+    share = 1 - np.linalg.norm((root[:, None] * u).T @ (root[:, None] * x) / N) ** 2 / P
+    default = Reconstruction().fit(x, None, u, share * P / (P - 3), weight)
+    task = Reconstruction(squared).fit(x, None, u, np.nan, weight)
+    assert task.nats_ == pytest.approx(default.nats_, rel=1e-9)
+    losses = [
+        each.loss(torch.from_numpy(x), None, torch.from_numpy(normal(N, P)), None)
+        for each in (task, default)
+    ]
+    assert_close(*losses)
+
+
+def test_own_errors_are_in_the_units_of_X_and_the_mean_scores_one():
+    seen = []
+
+    def first(x_hat, x):
+        seen.append((x_hat, x))
+        return (x_hat - x)[..., 0].abs()
+
+    task = Reconstruction(first)
+    task.mean_, task.scale_ = np.arange(P), 2.0 + np.arange(P)
+    task = task.fit(WINE, None, PCA(3, whiten=True).fit_transform(WINE), np.nan, None)
+    output = torch.from_numpy(normal(2, N, P))
+    losses = task.loss(torch.from_numpy(WINE), None, output, None)
+    assert losses.shape == (2, N)
+    x_hat, x = seen[-1]
+    np.testing.assert_allclose(x, np.arange(P) + (2 + np.arange(P)) * WINE)
+    np.testing.assert_allclose(x_hat, np.arange(P) + (2 + np.arange(P)) * output.numpy())
+    assert mean_loss(task, np.zeros((N, P))) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (lambda x_hat, x: 0 * x, "positive mean if x_hat is the mean"),
+        (lambda x_hat, x: x.mean(), r"of shape \(178,\), or .* \(178, 13\), got \(\)"),
+        (lambda x_hat, x: 3.0, "got float"),
+    ],
+)
+def test_an_error_that_is_none(error, message):
+    with pytest.raises(ValueError, match=f"^error of Reconstruction must .*{message}"):
+        fitted(Reconstruction(error))
 
 
 def test_reconstruction_ignores_y():
@@ -207,6 +262,6 @@ def test_function_task_is_the_function():
     assert clone(task).function is distance
 
 
-@pytest.mark.parametrize("task", TASKS.values())
-def test_built_in_tasks_have_no_parameters(task):
+@pytest.mark.parametrize("task", [Classification, Regression])
+def test_supervised_tasks_have_no_parameters(task):
     assert task().get_params() == {}
