@@ -995,3 +995,88 @@ def test_gaussianized_posterior_is_refused(digits):
     embedder.fit(digits[0][:200])
     with pytest.raises(ValueError, match="posterior needs calibration='affine' or None"):
         embedder.posterior(digits[0])
+
+
+# Errors and noise of a reconstruction
+
+
+def absolute(x_hat, x):
+    return (x_hat - x).abs()
+
+
+FEW = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0}
+
+
+def test_noise_does_not_change_the_embedding():
+    X = DATA["wine"]
+    Z = GaussianEmbedder(2, **FEW).fit_transform(X)
+    for noise in ("isotropic", "diagonal"):
+        task = Reconstruction(noise=noise)
+        np.testing.assert_array_equal(GaussianEmbedder(2, task=task, **FEW).fit_transform(X), Z)
+
+
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+@pytest.mark.parametrize("error", ["weighted", absolute])
+def test_units_of_X_do_not_matter_to_any_error(error, regularizer):
+    X = scale(DATA["wine"])
+    make = FEW | {"task": Reconstruction(error), "regularizer": regularizer}
+    Z, other = (GaussianEmbedder(2, **make).fit_transform(x) for x in (X, 50 * X - 3))
+    np.testing.assert_allclose(other, Z, atol=2e-3)
+
+
+def test_weighted_errors_start_at_pca_in_units_of_the_noise():
+    X = scale(DATA["wine"])
+    embedder = GaussianEmbedder(3, task=Reconstruction("weighted"), max_iter=0).fit(X)
+    expected = PCA(3, whiten=True).fit_transform(X / embedder._start.scale)
+    np.testing.assert_allclose(embedder.transform(X), expected, atol=1e-6)
+    assert embedder.noise_variance_.shape == (13,)
+    # Factor analysis finds two features of wine that the factors explain better than PCA does.
+    rest = np.square(X - embedder.inverse_transform(expected)).mean(axis=0)
+    assert (
+        rest.min()
+        < np.square(X - PCA(3).fit(X).inverse_transform(PCA(3).fit_transform(X))).mean(axis=0).min()
+    )
+
+
+def test_absolute_errors_ignore_outliers():
+    # In one sample of 20 the last feature follows the factor; in the others it is noise.
+    rng = np.random.default_rng(0)
+    factor = rng.standard_normal((400, 1))
+    X = factor @ [[3.0, 2, 1, 0]] + 0.1 * rng.standard_normal((400, 4))
+    outliers = X.copy()
+    outliers[::20, 3] += 8 * np.sign(factor[::20, 0])
+    make = {"max_iter": 40, "learning_rate_init": 0.02, "hidden_layer_sizes": (), "random_state": 0}
+    slopes = []
+    for error in ("squared", absolute):
+        embedder = GaussianEmbedder(1, task=Reconstruction(error), **make).fit(outliers)
+        restored = embedder.inverse_transform(embedder.transform(X))
+        slopes.append(np.polyfit(factor[:, 0], restored[:, 3], 1)[0])
+    assert slopes[0] > 0.2
+    assert abs(slopes[1]) < 0.1
+
+
+def test_score_of_an_own_error_is_minus_its_mean():
+    X, weight = scale(DATA["wine"]), np.arange(178.0)
+    embedder = GaussianEmbedder(2, task=Reconstruction(absolute), **FEW).fit(X)
+    losses = np.abs(X - embedder.inverse_transform(embedder.transform(X))).sum(axis=1)
+    losses /= np.abs(X - X.mean(axis=0)).sum(axis=1).mean()
+    assert embedder.score(X) == pytest.approx(-losses.mean(), rel=1e-5)
+    expected = -np.average(losses, weights=weight)
+    assert embedder.score(X, sample_weight=weight) == pytest.approx(expected, rel=1e-5)
+    assert np.isfinite(embedder.score_samples(X)).all()
+    again = pickle.loads(pickle.dumps(embedder))
+    np.testing.assert_array_equal(again.transform(X), embedder.transform(X))
+
+
+def test_an_error_cannot_change_between_fits_that_resume():
+    X = DATA["wine"]
+    embedder = GaussianEmbedder(2, task=Reconstruction(absolute), warm_start=True, **FEW).fit(X)
+    embedder.fit(X).set_params(task=Reconstruction())
+    with pytest.raises(ValueError, match=r"^error of Reconstruction cannot change"):
+        embedder.fit(X)
+
+
+def test_unknown_error_and_noise():
+    for params in ({"error": "huber"}, {"noise": "full"}):
+        with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter of Reconstruction"):
+            GaussianEmbedder(2, task=Reconstruction(**params)).fit(DATA["wine"])

@@ -25,6 +25,7 @@ from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_de
 from sklatent import GaussianEmbedder, GaussianEmbedderCV
 from sklatent.metrics import gaussianity_scorer, most_gaussian_within, reconstruction_scorer
 from sklatent.regularizers import Adversarial, Regularizer
+from sklatent.tasks import Reconstruction
 
 X, LABELS = load_digits(return_X_y=True)
 X, LABELS = X[:450] / 16, LABELS[:450]
@@ -705,3 +706,21 @@ def test_rows_that_do_not_match():
     for wrong in ({"y": LABELS[:10]}, {"groups": LABELS[:10]}):
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             GaussianEmbedderCV(2, **SMALL).fit(X, sample_weight=weight, **wrong)
+
+
+def absolute(x_hat, x):
+    return (x_hat - x).abs()
+
+
+@pytest.mark.parametrize("error", ["weighted", absolute])
+def test_errors_of_a_reconstruction(error):
+    params = SMALL | {"max_iter": 2, "task": Reconstruction(error)}
+    search = GaussianEmbedderCV(0.8, reg_weights=[0.1, 1], cv=2, **params)
+    if error == "weighted":  # trained as a stack
+        search.fit(X)
+    else:
+        with pytest.warns(UserWarning, match="cannot be stacked"):
+            search.fit(X)
+        assert -1.1 < search.cv_results_["mean_test_score"].max() < 0
+    alone = GaussianEmbedder(0.8, reg_weight=search.reg_weight_, **params).fit(X)
+    np.testing.assert_array_equal(search.transform(X), alone.transform(X))
