@@ -156,9 +156,9 @@ class Reconstruction(Task):
 
     Notes
     -----
-    With a callable, `score` is minus the mean loss, and `score_samples` is still the
-    log-likelihood with Gaussian noise. If the callable is a negative log-likelihood, the beta of
-    the beta-VAE is ``reg_weight * constant_error_ / nats_``.
+    With a callable, `score` is minus the mean loss. `score_samples` and `sample` still add
+    Gaussian noise to x_hat. If the callable is a negative log-likelihood, the beta of the
+    beta-VAE is ``reg_weight * constant_error_ / nats_``.
 
     References
     ----------
