@@ -257,8 +257,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Reconstruction only: residual variance of each feature, or of all features with
         ``Reconstruction(noise="isotropic")``. The mean over the features is the residual sum of
         squares divided by n (n_features - n_components), on the samples set aside if there are
-        any. (With "weighted" errors, both are in units of the noise.) All samples, and one more
-        with equal residuals in all features, determine the ratios of the features' variances.
+        any. All samples, and one more with equal residuals in all features, determine the ratios
+        of the features' variances.
     classes_ : ndarray of shape (n_classes,)
         Classification only.
     critic_ : Module
@@ -606,9 +606,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 'information about X. init="pca" starts at an informative embedding.',
             )
         random_state = check_random_state(self.random_state)
-        self.task_ = resolve_task(self.task)
-        weighted = isinstance(self.task_, Reconstruction) and self.task_.error == "weighted"
-        start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state, weighted)
+        start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
         self._start, self.n_components_ = start, len(start.components)
         self._set_target()
         self.regularizer_ = resolve_regularizer(self.regularizer)
@@ -635,7 +633,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
 
     def _set_task(self, data, classes):
-        task = self.task_
+        self.task_ = task = resolve_task(self.task)
         self.__dict__.pop("classes_", None)
         if task is None:
             return

@@ -1,19 +1,13 @@
 """The start of training: the units of X and its whitened principal components, in float64."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import PCA, FactorAnalysis
-from sklearn.exceptions import ConvergenceWarning
+from sklearn.decomposition import PCA
 
 from .tasks import NOISE_FLOOR
-
-#: Least noise variance of a feature, as a share of the mean noise variance. A feature can be
-#: constant on the training samples and vary on others.
-FEATURE_NOISE_FLOOR = 1e-3
 
 CONSTANT = "X is constant: at least one feature must vary"
 
@@ -22,14 +16,13 @@ CONSTANT = "X is constant: at least one feature must vary"
 class PCAStart:
     """The units of X and its whitened principal components.
 
-    Standardized samples are x~ = (x - mean) / scale. The mean variance per feature of x~ is 1.
+    Standardized samples are x~ = (x - mean) / scale, with one scale for all features.
 
     Attributes
     ----------
     mean : ndarray of shape (p,)
-    scale : float or ndarray of shape (p,)
-        Square root of the mean variance per feature (divisor n - 1), or scales proportional to the
-        standard deviations of the features' noise.
+    scale : float
+        Square root of the mean variance per feature (divisor n - 1).
     components : ndarray of shape (k, p)
         Orthonormal principal axes, with the signs of scikit-learn's PCA.
     variances : ndarray of shape (k,)
@@ -41,7 +34,7 @@ class PCAStart:
     """
 
     mean: NDArray
-    scale: float | NDArray
+    scale: float
     components: NDArray
     variances: NDArray
     noise_variance: float
@@ -53,7 +46,6 @@ class PCAStart:
         weight: NDArray | None,
         n_components: int | float,
         random_state: np.random.RandomState,
-        weighted: bool = False,
     ) -> Self:
         """Compute the units and the principal components.
 
@@ -65,10 +57,7 @@ class PCAStart:
         n_components : int or float
             As in `sklearn.decomposition.PCA`.
         random_state : RandomState
-            Random state of the randomized solvers.
-        weighted : bool, default=False
-            Whether to divide each feature by the standard deviation of its noise in factor
-            analysis with the same number of components.
+            Random state of the randomized solver.
 
         Raises
         ------
@@ -94,13 +83,6 @@ class PCAStart:
             # the same axes. The mirror image of each sample keeps the mean at zero.
             rows *= np.sqrt(share)[:, None]
             rows = np.concatenate([rows, -rows])
-        if weighted:
-            if n_components < 1:  # the number of components of the unweighted start
-                n_components = PCA(n_components, random_state=random_state).fit(rows).n_components_
-            deviations = noise_deviations(rows, int(n_components), random_state)
-            deviations *= np.sqrt(np.mean(feature_variances / (scale * deviations) ** 2))
-            rows /= deviations
-            scale = scale * deviations
         pca = PCA(n_components, random_state=random_state).fit(rows)
         eps = np.finfo(np.float64).eps
         if pca.explained_variance_[-1] < np.sqrt(eps) * pca.explained_variance_[0]:
@@ -111,8 +93,8 @@ class PCAStart:
         variances = pca.explained_variance_ * (len(rows) - 1) / (len(rows) / n * (n - 1))
         # Two errors can appear as variance: errors of the singular values, and rounding of X.
         # Arithmetic on a feature before `fit` adds a few units of rounding error.
-        squares = (np.square(mean) / 4 + 16 * feature_variances) / scale**2
-        rounding = np.finfo(X.dtype).eps ** 2 * np.square(pca.components_) @ squares
+        squares = np.square(mean) / 4 + 16 * feature_variances
+        rounding = np.finfo(X.dtype).eps ** 2 * np.square(pca.components_) @ (squares / scale**2)
         rank = int((variances > np.maximum(variances[0] * (max(n, p) * eps) ** 2, rounding)).sum())
         if rank == 0:
             raise ValueError(CONSTANT)
@@ -123,8 +105,7 @@ class PCAStart:
                 f"Set n_components to at most {rank}."
             )
         noise_variance = max(0.0, p - variances.sum()) / (p - k) if k < p else 0.0
-        scale = scale if weighted else float(scale)
-        return cls(mean, scale, pca.components_, variances, float(noise_variance))
+        return cls(mean, float(scale), pca.components_, variances, float(noise_variance))
 
     @property
     def encoder_skip(self) -> NDArray:
@@ -149,18 +130,3 @@ class PCAStart:
     def unstandardize(self, x: NDArray) -> NDArray:
         """Return samples in the units of X, in the type of x."""
         return (x * self.scale + self.mean).astype(x.dtype, copy=False)
-
-
-def noise_deviations(
-    rows: NDArray, n_components: int, random_state: np.random.RandomState
-) -> NDArray:
-    """Return the standard deviation of each feature's noise in factor analysis.
-
-    The rows have a mean of zero and a mean variance per feature of one.
-    """
-    with warnings.catch_warnings():
-        # The last iterations change only noise variances near zero, and these have a lower limit.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        factors = FactorAnalysis(n_components, random_state=random_state).fit(rows)
-    noise = factors.noise_variance_
-    return np.sqrt(np.maximum(noise, FEATURE_NOISE_FLOOR * max(noise.mean(), NOISE_FLOOR)))

@@ -18,6 +18,10 @@ __all__ = ["Classification", "FunctionTask", "Reconstruction", "Regression", "Ta
 #: Share of a variance below which the residual variance of a linear fit counts as rounding error.
 NOISE_FLOOR = 1e-6
 
+#: Share of the mean variance per feature that is added to the noise variance of each feature in
+#: weighted errors. A feature that is nearly constant would otherwise have an unlimited weight.
+FEATURE_NOISE_FLOOR = 1e-3
+
 #: The beta of the beta-VAE at ``reg_weight=1``, for all tasks but reconstruction. The data
 #: processing inequality gives I(z; x) >= I(z; y). With a beta of 1 the divergence therefore costs
 #: at least as much as the embedding gains, and a constant embedding is optimal. The dependence of y
@@ -117,20 +121,21 @@ class Task(ABC, BaseEstimator):
 
 
 class Reconstruction(Task):
-    r"""Reconstruct x, with squared errors or an error of your own.
+    r"""Reconstruct x, with squared errors, weighted errors or an error of your own.
 
     Parameters
     ----------
     error : {"squared", "weighted"} or callable, default="squared"
-        The loss of a sample, as a share: the mean of the features scores 1.
+        The loss of a sample.
 
         - "squared": :math:`|x - \hat x|^2 / \sum_j \mathrm{Var}(x_j)`, with the variances of the n
           training samples (divisor n - 1). The mean loss of the training samples is 1 - R^2,
           times (n - 1)/n.
-        - "weighted": the same with x and :math:`\hat x` divided by the standard deviation of each
-          feature's noise. Factor analysis [1]_ with the same number of components estimates the
-          noise before training, for each feature at least a thousandth of the mean. Training
-          starts at the principal components of the divided features.
+        - "weighted": squared errors in units of each feature's noise, which training learns:
+          :math:`\frac{1}{2p} \sum_j (\log \sigma_j^2 + (x_j - \hat x_j)^2 / \sigma_j^2)`, the
+          negative log-likelihood of Gaussian noise per feature, up to a constant. Features are
+          divided by one scale, so that their mean variance is 1, and :math:`\sigma_j^2` is 0.001
+          plus the mean squared error of the minibatch, the best noise variance [1]_.
         - callable: ``error(x_hat, x)`` returns an error for each sample or for each entry. Both
           arguments are tensors of shape (..., n_features) in the units of X. The errors of a
           sample are added up, and divided by the mean error of the training samples if x_hat is
@@ -141,16 +146,16 @@ class Reconstruction(Task):
         the embedding.
 
         - "diagonal": each feature has its own noise variance, as in factor analysis.
-        - "isotropic": the noise has one variance for all features, as in PCA. With "weighted"
-          errors, the variance is the same for all divided features.
+        - "isotropic": the noise has one variance for all features, as in PCA.
 
     Attributes
     ----------
     nats_ : float
-        Nats per unit of the loss, for `KLDivergence`: (p - k) / 2 divided by the loss of
-        principal component analysis with the same number of components k. For squared errors
-        this is :math:`p / (2 \sigma^2)` with the noise variance :math:`\sigma^2` per feature of
-        probabilistic PCA [2]_, relative to the mean variance per feature.
+        Nats per unit of the loss, for `KLDivergence`: p for "weighted" errors, else (p - k) / 2
+        divided by the loss of principal component analysis with the same number of components
+        k. For squared errors this is :math:`p / (2 \sigma^2)` with the noise variance
+        :math:`\sigma^2` per feature of probabilistic PCA [2]_, relative to the mean variance per
+        feature.
     constant_error_ : float
         Only with a callable: its mean for the training samples if x_hat is their mean.
 
@@ -162,8 +167,8 @@ class Reconstruction(Task):
 
     References
     ----------
-    .. [1] Rubin & Thayer (1982). `EM algorithms for ML factor analysis
-       <https://doi.org/10.1007/BF02293851>`_. Psychometrika 47.
+    .. [1] Rybkin, Daniilidis & Levine (2021). `Simple and effective VAE training with calibrated
+       decoders <https://arxiv.org/abs/2006.13202>`_. ICML.
     .. [2] Tipping & Bishop (1999). `Probabilistic principal component analysis
        <https://doi.org/10.1111/1467-9868.00196>`_. Journal of the Royal Statistical Society B 61,
        eq. 8.
@@ -183,6 +188,9 @@ class Reconstruction(Task):
 
     standardized = True
     beta = 1.0
+    #: For subclasses without these parameters.
+    error: str | Callable[..., Tensor] = "squared"
+    noise: str = "diagonal"
     #: Units of X: x = mean_ + scale_ * x~ for standardized samples x~. The estimator sets them.
     mean_: float | NDArray = 0.0
     scale_: float | NDArray = 1.0
@@ -201,6 +209,9 @@ class Reconstruction(Task):
         """Set the number of outputs of the decoder and the nats per unit of the loss."""
         p, k = x.shape[1], u.shape[1]
         self.out_features_ = p
+        if self.error == "weighted":
+            self.nats_ = float(p)
+            return self
         if callable(self.error):
             share = np.ones(len(x)) if weight is None else weight / np.mean(weight)
             axes = (share[:, None] * u).T @ x / len(x)  # (k, p)
@@ -223,10 +234,14 @@ class Reconstruction(Task):
         return
 
     def loss(self, x, z, output, y):
-        """Return the error of each sample, as a share of the error of the features' mean."""
+        """Return the error of each sample."""
         if callable(self.error):
             return self._errors(output, x) / self.constant_error_
-        return (x - output).square().mean(dim=-1)
+        squares = (x - output).square()
+        if self.error == "weighted":
+            noise = squares.detach().mean(dim=-2, keepdim=True) + FEATURE_NOISE_FLOOR
+            squares = 0.5 * (noise.log() + squares / noise)
+        return squares.mean(dim=-1)
 
     def _errors(self, output: Tensor, x: Tensor) -> Tensor:
         """Return the user's error of each sample, from standardized arguments."""

@@ -21,14 +21,13 @@ class Objective(nn.Module):
     regularizer : Regularizer or None
     reg_weight : float or Tensor of shape (...)
         One weight for all models, or one for each model.
-    mean, scale : ndarray of shape (p,), float or ndarray of shape (p,)
+    mean, scale : ndarray of shape (p,), float
         Units of X: x = mean + scale * x~.
     target_mean, target_factor : ndarray of shapes (k,), (k, k)
         The target: z = target_mean + target_factor u.
     """
 
     mean: Tensor
-    scale: Tensor
     target_mean: Tensor
     target_factor: Tensor
 
@@ -38,7 +37,7 @@ class Objective(nn.Module):
         regularizer: Regularizer | None,
         reg_weight: float | Tensor,
         mean: NDArray,
-        scale: float | NDArray,
+        scale: float,
         target_mean: NDArray,
         target_factor: NDArray,
     ) -> None:
@@ -46,8 +45,8 @@ class Objective(nn.Module):
         self.task = task
         self.regularizer = regularizer
         self.reg_weight = reg_weight
+        self.scale = scale
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
-        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
         self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))
         self.register_buffer("target_factor", torch.tensor(target_factor, dtype=torch.float32))
 
