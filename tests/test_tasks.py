@@ -43,6 +43,8 @@ def distance(x, z, output, y):
     ("task", "y", "width"),
     [
         (Reconstruction(), None, P),
+        (Reconstruction("weighted"), None, P),
+        (Reconstruction(lambda x_hat, x: (x_hat - x).abs()), None, P),
         (Classification(), LABELS, 3),
         (Regression(), WINE[:, 0], 1),
         (Regression(), WINE[:, :2], 2),
@@ -117,6 +119,19 @@ def test_squared_errors_of_ones_own_are_the_default(weight):
         for each in (task, default)
     ]
     assert_close(*losses)
+
+
+def test_weighted_errors_are_gaussian_with_the_best_noise_variance_of_each_feature():
+    task, x = fitted(Reconstruction("weighted")), torch.from_numpy(WINE)
+    output = torch.from_numpy(normal(N, P) * np.linspace(0.1, 2, P)).requires_grad_()
+    loss = task.loss(x, None, output, None).mean()
+    squares = (x - output).square().mean(dim=0)
+    sigma = (squares + 1e-3).sqrt().detach()
+    nats = -torch.distributions.Normal(output, sigma).log_prob(x).sum(dim=-1).mean()
+    assert_close(loss * task.nats_ + P / 2 * np.log(2 * np.pi), nats)
+    # The noise variance is at its minimum: its gradient adds nothing.
+    best = 0.5 * (squares + 1e-3).log().mean()
+    assert_close(*(torch.autograd.grad(value, output)[0] for value in (loss, best)))
 
 
 def test_own_errors_are_in_the_units_of_X_and_the_mean_scores_one():

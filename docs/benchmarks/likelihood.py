@@ -67,8 +67,8 @@ class Mixture(PCA):
     """A mixture of Gaussians on the principal components, and Gaussian noise beside them.
 
     The mixture has full covariances and 1 to 20 parts, selected by the likelihood of a fifth of the
-    training samples. The residuals are isotropic with the noise variance of PCA, in units of each
-    feature's noise in factor analysis if `weighted`.
+    training samples. The residuals are isotropic with the noise variance of PCA. If `weighted`, PCA
+    and noise are in units of each feature's noise in factor analysis, with its lower limit.
     """
 
     def __init__(self, n_components, weighted, random_state):
