@@ -141,7 +141,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     task : {"reconstruction", "classification", "regression"}, Task, callable or None, \
             default="reconstruction"
-        Purpose of the embedding. Classification and regression need y. A callable
+        Purpose of the embedding. Classification and regression need y. An instance of
+        `tasks.Reconstruction` has other errors and another model of the noise. A callable
         ``loss(x, z, output, y)`` returns the loss of each sample, a tensor of shape (n,). Its
         arguments are tensors in the units of X, of the embedding and of y: samples x, their
         embedding z, the output of `decoder` (None without a decoder) and their targets y (None

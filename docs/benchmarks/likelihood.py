@@ -250,8 +250,9 @@ def path(names, folder, weights, max_iter, cv):
     for name in names:
         train, test, *_, k = split(name, folder, 0)
         start = time.perf_counter()
+        task = Reconstruction(noise="isotropic")
         search = GaussianEmbedderCV(
-            k, reg_weights=weights, cv=cv, max_iter=max_iter, random_state=0
+            k, task=task, reg_weights=weights, cv=cv, max_iter=max_iter, random_state=0
         ).fit(train)
         seconds = time.perf_counter() - start
         nats = search.cv_results_["mean_test_score"]
