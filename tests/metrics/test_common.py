@@ -10,6 +10,7 @@ from scipy.stats import ortho_group
 
 from sklatent.metrics import (
     MardiaResult,
+    classifier_two_sample_test,
     energy_distance,
     energy_test,
     epps_pulley_test,
@@ -21,7 +22,9 @@ from sklatent.metrics import (
     sliced_wasserstein_distance,
 )
 
-TESTS = [mardia_test, henze_zirkler_test, epps_pulley_test, energy_test]
+DISTANCES = [henze_zirkler_test, epps_pulley_test, energy_test]
+FORMULAS = [mardia_test, *DISTANCES]
+TESTS = [*FORMULAS, classifier_two_sample_test]
 ALL = [
     *TESTS,
     gaussianity_report,
@@ -99,7 +102,7 @@ def test_a_rotation_does_not_matter(test):
 
 
 @pytest.mark.parametrize("null", ["simple", "composite"])
-@pytest.mark.parametrize("test", TESTS)
+@pytest.mark.parametrize("test", FORMULAS)
 def test_the_order_of_rows_does_not_matter(test, null):
     before = test(SKEWED, null=null, random_state=0)
     after = test(SKEWED[::-1], null=null, random_state=0)
@@ -121,7 +124,7 @@ def test_random_state(test):
     np.testing.assert_array_equal(np.random.mtrand._rand.get_state()[1], before)
 
 
-@pytest.mark.parametrize("test", TESTS[1:])
+@pytest.mark.parametrize("test", DISTANCES)
 def test_one_component_of_another_variance_has_its_effect_size(test):
     # (v - 1)^2 / k in all units, to second order; the same at any n.
     for n in (1500, 5000):
@@ -142,6 +145,7 @@ def test_results_can_be_looped_over():
         ("Henze-Zirkler", "composite", "analytic", 220),
         ("sliced Epps-Pulley", "composite", "analytic", 220),
         ("energy", "composite", "analytic", 220),
+        ("classifier", "composite", "analytic", 220),
     ]
 
 
