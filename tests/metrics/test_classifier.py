@@ -146,6 +146,32 @@ def test_draws_are_gaussian_given_their_moments():
     assert kstest(draws_like(u, "simple", 500, rng)[:, 0], "norm").pvalue > 0.001
 
 
+@pytest.mark.parametrize("null", ["simple", "composite"])
+def test_draws_are_like_the_samples_that_they_are_compared_with(null, monkeypatch):
+    # The classifiers cannot use moments that a composite null does not fix.
+    compared = []
+
+    def fit_score(samples, draws, seed):
+        compared.append((samples, draws))
+        return lambda u: compared.append(u) or np.arange(len(u))
+
+    monkeypatch.setattr(_classifier, "fit_score", fit_score)
+    u = np.random.default_rng(0).exponential(size=(60, 2))
+    classifier_two_sample_test(u, null=null, random_state=0)
+    for samples, draws in (compared[0], compared[1:3], compared[3], compared[4:6]):
+        distance = np.abs(np.mean(samples, axis=0) - np.mean(draws, axis=0)).max()
+        spread = np.abs(np.cov(samples.T, ddof=0) - np.cov(draws.T, ddof=0)).max()
+        if null == "composite":
+            assert max(distance, spread) < 1e-12
+        else:  # from N(0, I)
+            assert 0.5 < distance < 1.5
+    (first, _), second, _, (both, _), third, _ = compared
+    np.testing.assert_array_equal(both, np.concatenate([first, second]))
+    everything = np.concatenate([both, third])
+    if null == "simple":
+        np.testing.assert_array_equal(np.sort(everything, axis=0), np.sort(u, axis=0))
+
+
 def test_many_samples_are_thinned(monkeypatch):
     monkeypatch.setattr("sklatent.metrics._rows.MAX_ROWS", 60)
     u = np.random.default_rng(0).standard_normal((100, 2))
