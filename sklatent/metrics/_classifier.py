@@ -114,8 +114,8 @@ def classifier_two_sample_test(
     TestResult
         The statistic is the AUC: 0.5 if the classifiers cannot tell samples from draws, 1 if they
         always can. The effect size is 2 AUC - 1: 0 and 1 in these cases, and slightly negative by
-        chance. Unlike other effect sizes, this one increases a little with the number of samples,
-        because the classifiers learn from more of them.
+        chance. Unlike other effect sizes, this one increases with the number of samples, because
+        the classifiers learn from more of them.
 
     Raises
     ------
@@ -134,12 +134,12 @@ def classifier_two_sample_test(
     folds are uncorrelated. With ordinary cross-validation the AUCs are correlated, because each
     fold also trains the classifiers of the others, and the test would reject too often.
 
-    With a composite null, the draws have the same mean and covariance as the fold, which makes
-    samples and draws more alike than independent samples. So the variance of the AUC is at most a
-    little smaller than assumed, and the test is slightly conservative.
+    With a composite null, the draws have the same mean and covariance as the fold, so samples and
+    draws are more alike than independent samples. Therefore the variance of the AUC is smaller than
+    assumed, and the test is conservative, above all with few samples per component.
 
-    A classifier is most useful where the number of samples is large. Trees depend on the
-    coordinates, so the statistic changes if the samples are rotated.
+    The statistic changes if the samples are rotated, because trees depend on the coordinates. It
+    also changes with their order, which determines the folds.
 
     References
     ----------

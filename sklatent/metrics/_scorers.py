@@ -73,9 +73,9 @@ def classifier_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
 
     The score is about zero if classifiers cannot tell the embedding of X from draws of the target,
     and -1 if they always can. A greater score is better. The target is the one of
-    `gaussianity_scorer`. The score is deterministic: the scorer uses ``random_state=0``. It
-    decreases a little with the number of samples, because the classifiers learn from more of them,
-    so compare scores of folds of about the same size.
+    `gaussianity_scorer`. The score is deterministic: the scorer uses ``random_state=0``. The score
+    decreases with the number of samples, because the classifiers learn from more of them. So
+    compare scores of folds of about the same size.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def bent(seed=0, n=1000, k=8):
     return u
 
 
-def test_a_shape_that_projections_on_lines_miss_is_found():
+def test_a_shape_that_means_over_directions_and_distances_miss_is_found():
     u = bent()
     assert epps_pulley_test(u, random_state=0).pvalue > 0.05
     assert energy_test(u, random_state=0).pvalue > 0.05
