@@ -84,7 +84,7 @@ compare(
 # The figure shows the errors.
 
 figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
-for i, (name, scores) in enumerate(results.items()):
+for i, scores in enumerate(results.values()):
     errors = [100 * (1 - score) for score in scores]
     ax.plot(errors, [i, i], color="0.8", zorder=0)
     ax.plot(errors[0], i, "o", color="#0072B2", label="5 nearest neighbors" if i == 0 else None)

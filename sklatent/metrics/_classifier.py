@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from ._null import RandomState, as_seed
 from ._result import TestResult
-from ._rows import Null, check_rows, standard_rows, thin
+from ._samples import Null, check_samples, standard_samples, thin
 
 NAME = "classifier"
 FOLDS = 3  # the classifiers learn from the first, and then from the first two
@@ -164,8 +164,8 @@ def classifier_two_sample_test(
     (True, True)
     """
     seed = as_seed(random_state)
-    check_rows(Z, min_rows=FOLDS)
-    u = thin(standard_rows(Z, mean, cov, null), seed)
+    check_samples(Z, min_samples=FOLDS)
+    u = thin(standard_samples(Z, mean, cov, null), seed)
     rng = np.random.default_rng([seed, 3])
     folds = np.array_split(u[rng.permutation(len(u))], FOLDS)
     values, variances = [], []

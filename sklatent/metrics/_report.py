@@ -17,7 +17,7 @@ from ._henze_zirkler import henze_zirkler_test
 from ._mardia import mardia_test
 from ._null import RandomState, as_seed
 from ._result import TestResult
-from ._rows import Null, check_rows
+from ._samples import Null, check_samples
 from ._worst_direction import WorstDirection, worst_direction
 
 LEVEL = 0.05  # of the verdict's tests
@@ -310,7 +310,7 @@ def gaussianity_report(
     array([0., 1.])
     """
     seed = as_seed(random_state)
-    Z = check_rows(Z, min_rows=4)
+    Z = check_samples(Z, min_samples=4)
     n, k = Z.shape
     u = Target.from_params(mean, cov, k, prefix="").to_standard(Z)
     covariance = np.cov(u.T).reshape(k, k)

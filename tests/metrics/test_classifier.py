@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from sklatent.metrics import _classifier, classifier_two_sample_test, energy_test, epps_pulley_test
 from sklatent.metrics._classifier import auc, draws_like
-from sklatent.metrics._rows import whiten
+from sklatent.metrics._samples import whiten
 
 
 @pytest.mark.parametrize("levels", [3, 10**6])
@@ -173,7 +173,7 @@ def test_draws_are_like_the_samples_that_they_are_compared_with(null, monkeypatc
 
 
 def test_many_samples_are_thinned(monkeypatch):
-    monkeypatch.setattr("sklatent.metrics._rows.MAX_ROWS", 60)
+    monkeypatch.setattr("sklatent.metrics._rows.MAX_SAMPLES", 60)
     u = np.random.default_rng(0).standard_normal((100, 2))
     result = classifier_two_sample_test(u, random_state=0)
     assert result.n_samples == 60
