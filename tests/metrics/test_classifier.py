@@ -173,7 +173,7 @@ def test_draws_are_like_the_samples_that_they_are_compared_with(null, monkeypatc
 
 
 def test_many_samples_are_thinned(monkeypatch):
-    monkeypatch.setattr("sklatent.metrics._rows.MAX_SAMPLES", 60)
+    monkeypatch.setattr("sklatent.metrics._samples.MAX_SAMPLES", 60)
     u = np.random.default_rng(0).standard_normal((100, 2))
     result = classifier_two_sample_test(u, random_state=0)
     assert result.n_samples == 60
