@@ -4,16 +4,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["GaussianEmbedder", "GaussianEmbedderCV", "OutlierDetector", "__version__"]
+__all__ = [
+    "GaussianEmbedder",
+    "GaussianEmbedderCV",
+    "Gaussianizer",
+    "OutlierDetector",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from ._embedder import GaussianEmbedder
     from ._embedder_cv import GaussianEmbedderCV
+    from ._gaussianizer import Gaussianizer
     from ._outliers import OutlierDetector
 
 _MODULES = {
     "GaussianEmbedder": "_embedder",
     "GaussianEmbedderCV": "_embedder_cv",
+    "Gaussianizer": "_gaussianizer",
     "OutlierDetector": "_outliers",
 }
 
