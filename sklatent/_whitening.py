@@ -57,8 +57,6 @@ class Whitening:
         centered = X - self.mean_
         # A second pass corrects the rounding errors of the mean, which grow with the offset of X.
         self.mean_ += np.average(centered, axis=0, weights=weight)
-        constant = X.min(axis=0) == X.max(axis=0)
-        self.mean_[constant] = X[0, constant]
         centered = np.subtract(X, self.mean_, out=centered)
         share = np.ones(n) if weight is None else weight * (n / weight.sum())
         variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
