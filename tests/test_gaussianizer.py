@@ -18,7 +18,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer
 
-from sklatent import Gaussianizer, _gaussianizer
+from sklatent import Gaussianizer, OutlierDetector, _gaussianizer
 from sklatent.metrics import epps_pulley_test
 
 
@@ -448,3 +448,12 @@ def test_a_search_selects_the_dimension_of_a_pipeline():
     density = make_pipeline(PCA(2, whiten=True), Gaussianizer(random_state=0)).fit(X)
     assert np.isfinite(density.score(X))
     assert density[:-1].transform(X).shape == density.transform(X).shape
+
+
+def test_outlier_detector_gives_false_alarms_at_the_asked_rate():
+    detector = OutlierDetector(Gaussianizer(random_state=0), contamination=0.1, cv=3)
+    detector.fit(moons(1000, 0))
+    alarms = (detector.predict(moons(1000, 1)) == -1).mean()
+    # Standard errors of the threshold and of the share: 0.0095 each.
+    assert alarms == pytest.approx(0.1, abs=4 * 0.0134)
+    assert (detector.predict([[3, 3], [0.5, -2]]) == -1).all()

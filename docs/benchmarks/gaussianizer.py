@@ -302,6 +302,21 @@ def anomalies(names, folder):
         print(f"| {name}, {DATA[name]} | {cells} |", flush=True)
 
 
+def dimensions(folder):
+    """Print figures for more and more principal components of MNIST."""
+    print("\n| components | G, whitened | G | log-density, whitened | log-density | rounds |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
+    X, _ = load("mnist", folder)
+    for k in (8, 30, 100, 200):
+        pca = PCA(k, whiten=True, random_state=0).fit(X[::2])
+        train, test = pca.transform(X[::2]), pca.transform(X[1::2])
+        models = [Whitening().fit(train), Gaussianizer(random_state=0).fit(train)]
+        tests = [epps_pulley_test(model.transform(test), random_state=0) for model in models]
+        g = " | ".join(f"{result.statistic / result.expected:.2f}" for result in tests)
+        nats = " | ".join(f"{model.score(test):.2f}" for model in models)
+        print(f"| {k} | {g} | {nats} | {models[1].n_rounds_} |", flush=True)
+
+
 def cost():
     """Print times and memory for skewed clusters."""
     print("\n| samples x features | X, MB | fit, s | memory, MB | transform, s | ", end="")
@@ -355,6 +370,8 @@ def main():
     labeled = [name for name in names if DATA[name]]
     classes(labeled, args.data)
     anomalies([name for name in labeled if name != "breast_cancer"], args.data)
+    if "mnist" in names:
+        dimensions(args.data)
 
 
 if __name__ == "__main__":
