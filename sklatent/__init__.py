@@ -1,13 +1,29 @@
 """Embeddings that look Gaussian: PCA(whiten=True) that can bend."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["GaussianEmbedder", "GaussianEmbedderCV", "__version__"]
+__all__ = [
+    "GaussianEmbedder",
+    "GaussianEmbedderCV",
+    "Gaussianizer",
+    "OutlierDetector",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from ._embedder import GaussianEmbedder
     from ._embedder_cv import GaussianEmbedderCV
+    from ._gaussianizer import Gaussianizer
+    from ._outliers import OutlierDetector
+
+_MODULES = {
+    "GaussianEmbedder": "_embedder",
+    "GaussianEmbedderCV": "_embedder_cv",
+    "Gaussianizer": "_gaussianizer",
+    "OutlierDetector": "_outliers",
+}
 
 
 def __dir__() -> list[str]:
@@ -16,12 +32,6 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> Any:
     # Torch takes seconds to import; reading the version should not.
-    if name == "GaussianEmbedder":
-        from ._embedder import GaussianEmbedder
-
-        return GaussianEmbedder
-    if name == "GaussianEmbedderCV":
-        from ._embedder_cv import GaussianEmbedderCV
-
-        return GaussianEmbedderCV
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 from traceback import format_exc
 from typing import Any, Literal
@@ -14,36 +13,14 @@ import numpy as np
 import torch
 from sklearn.utils import _safe_indexing
 
-from ._data import Data, check_classes
-from ._embedder import GaussianEmbedder
+from ._data import check_classes
+from ._fit import Fit
 from ._params import is_ours
 from ._warn import warn
 from .training import Stack
 
 #: Maximum number of samples of a fold on which halving compares weights.
-RUNG_ROWS = 100
-
-
-@dataclass
-class Fold:
-    """An embedder with the training samples of a fold, ready to train with any reg_weight."""
-
-    embedder: GaussianEmbedder
-    data: Data
-    net: Any
-    rows: Any = None  # training samples
-    valid_rows: Any = None  # samples set aside, or None
-    valid: Any = None  # indices of the samples set aside
-
-    def prepare(self, n_valid: int) -> None:
-        """Set aside samples for early stopping."""
-        parts = self.embedder._prepare(self.net, self.data, n_valid)
-        self.rows, self.valid_rows, self.valid = parts
-
-    @property
-    def n_valid(self) -> int:
-        """Number of samples that an embedder trained alone would set aside."""
-        return self.embedder._n_valid(len(self.data))
+RUNG_SAMPLES = 100
 
 
 class Candidates:
@@ -77,7 +54,7 @@ class Candidates:
 
     def __init__(
         self,
-        embedder: GaussianEmbedder,
+        embedder: Any,
         data: tuple[Any, Any, Any],
         trains: list[Any],
         reg_weights: list[float],
@@ -90,25 +67,23 @@ class Candidates:
         self.remaining = list(dict.fromkeys(reg_weights))
         self.error_score = error_score
 
-        def make(split: int) -> Fold:
-            fold = copy.copy(embedder)
-            train = trains[split]
-            parts = (None if part is None else _safe_indexing(part, train) for part in data)
-            checked = fold._check(*parts, reset=True)
+        def make(split: int) -> Fit:
+            X, y, weight = (_part(each, trains[split]) for each in data)
+            fit = Fit.start(copy.copy(embedder), X, y, weight, classes)
             if classes is not None:
-                check_classes(checked.y)
-            return Fold(fold, checked, fold._initialize(checked, classes))
+                check_classes(fit.data.y)
+            return fit
 
         every = [self._try(make, split, split=split) for split in range(len(trains))]
         #: Folds that can be fitted, by their number.
-        self.folds: dict[int, Fold] = {i: fold for i, fold in enumerate(every) if fold is not None}
+        self.folds: dict[int, Fit] = {i: fold for i, fold in enumerate(every) if fold is not None}
         n_valid = {split: fold.n_valid for split, fold in self.folds.items()}
         if n_valid and max(n_valid.values()) - min(n_valid.values()) <= 1:
             # A stack trains faster if all folds set aside equally many samples.
             n_valid = dict.fromkeys(n_valid, min(n_valid.values()))
         for split, n in n_valid.items():
-            self._try(self.folds[split].prepare, n, split=split)
-            if self.folds[split].rows is None:
+            self._try(self.folds[split].set_aside, n, split=split)
+            if self.folds[split].samples is None:
                 del self.folds[split]
 
     def _try(self, function: Callable, *args: Any, split: int) -> Any:
@@ -123,7 +98,7 @@ class Candidates:
                     self.errors[i] = format_exc()
             return None
 
-    def fit(self, max_iter: int, callbacks: list[Any]) -> list[GaussianEmbedder | None]:
+    def fit(self, max_iter: int, callbacks: list[Any]) -> list[Any]:
         """Return each fitted candidate, or None if its fit failed."""
         if not self.folds:
             return [None] * len(self.pairs)
@@ -135,18 +110,18 @@ class Candidates:
         #: The candidates in the stack.
         self.stacked = [i for i, (_, split) in enumerate(self.pairs) if split in self.folds]
         pairs = [self.pairs[i] for i in self.stacked]
-        rows, watched = [fold.rows for fold in folds], None
-        if any(fold.valid_rows is not None for fold in folds):
+        samples, valid = [fold.samples for fold in folds], None
+        if any(fold.valid_samples is not None for fold in folds):
             # A fold too small to set samples aside evaluates the criterion on its training
             # samples.
-            watched = [fold.valid_rows or fold.net.resample(fold.rows) for fold in folds]
+            valid = [fold.valid_samples or fold.net.resample(fold.samples) for fold in folds]
         stack = Stack(
             [fold.net for fold in folds],
             torch.tensor([position[split] for _, split in pairs]),
             torch.tensor([reg_weight for reg_weight, _ in pairs], dtype=torch.float32),
             callbacks,
         ).initialize()
-        fitted = self._finished(stack.train_models(rows, watched, max_iter))
+        fitted = self._finished(stack.train_models(samples, valid, max_iter))
         for i in self.stacked:
             if fitted[i] is None:
                 error = "ValueError: the training loss became infinite or not a number"
@@ -161,7 +136,7 @@ class Candidates:
         Parameters
         ----------
         score : callable
-            ``score(candidate, fold, max_rows)`` returns a candidate's score, or a dict of scores.
+            ``score(candidate, fold, max_samples)`` returns a score, or a dict of scores.
         refit : bool or str
             Name of the score that selects the weight, if there are several.
         """
@@ -174,7 +149,7 @@ class Candidates:
                 net if i in compared else None for i, net in zip(self.stacked, nets, strict=True)
             ]
             fitted = self._finished(nets)
-            scores = {i: score(fitted[i], self.pairs[i][1], RUNG_ROWS) for i in compared}
+            scores = {i: score(fitted[i], self.pairs[i][1], RUNG_SAMPLES) for i in compared}
             means = []
             for weight in remaining:
                 mine = [scores[i] for i in compared if self.pairs[i][0] == weight]
@@ -199,40 +174,36 @@ class Candidates:
             return f"task={embedder.task!r}"
         return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
 
-    def _fit_alone(self, i: int, max_iter: int) -> GaussianEmbedder | None:
+    def _fit_alone(self, i: int, max_iter: int) -> Any:
         reg_weight, split = self.pairs[i]
         if split not in self.folds:
             return None
         fold = self.folds[split]
-        net = copy.deepcopy(fold.net)
-        embedder = copy.copy(fold.embedder)
-        embedder.reg_weight = reg_weight
-        net.set_objective(embedder._objective())
+        fit = fold.with_weight(reg_weight, copy.deepcopy(fold.net))
         try:
-            embedder._train(net, fold.rows, fold.valid_rows, max_iter, n_rows=len(fold.rows))
+            fit.train(max_iter)
         except Exception:
             if self.error_score == "raise":
                 raise
             self.errors[i] = format_exc()
             return None
-        return self._finish(net, reg_weight, fold)
+        fit.finish()
+        return fit.embedder
 
-    def _finished(self, nets: list[Any]) -> list[GaussianEmbedder | None]:
+    def _finished(self, nets: list[Any]) -> list[Any]:
         """Return embedders with the nets of the stack; None for other candidates."""
-        fitted: list[GaussianEmbedder | None] = [None] * len(self.pairs)
+        fitted: list[Any] = [None] * len(self.pairs)
         for i, net in zip(self.stacked, nets, strict=True):
             if net is not None:
                 reg_weight, split = self.pairs[i]
-                fitted[i] = self._finish(net, reg_weight, self.folds[split])
+                fit = self.folds[split].with_weight(reg_weight, net)
+                fit.finish()
+                fitted[i] = fit.embedder
         return fitted
 
-    def _finish(self, net: Any, reg_weight: float, fold: Fold) -> GaussianEmbedder:
-        embedder = copy.copy(fold.embedder)
-        embedder.reg_weight = reg_weight
-        net.set_objective(embedder._objective())
-        x, weight = embedder._start.standardize(fold.data.X), fold.data.sample_weight
-        embedder._finish(net, x, weight, fold.valid_rows or fold.rows, held_out=fold.valid)
-        return embedder
+
+def _part(array: Any, index: Any) -> Any:
+    return None if array is None else _safe_indexing(array, index)
 
 
 def the_one(scores: Any, name: Any) -> float:

@@ -13,7 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, validate_data
 
-from ._params import is_task
+from ._params import is_task, needs_y
 
 FLOATS = (np.float64, np.float32)
 
@@ -41,7 +41,6 @@ class Data:
         cls,
         estimator: BaseEstimator,
         task: Any,
-        needs_y: bool,
         X: Any,
         y: Any = None,
         sample_weight: Any = None,
@@ -56,8 +55,6 @@ class Data:
         estimator : BaseEstimator
             If `reset`, `n_features_in_` and `feature_names_in_` are set; else X must match them.
         task : Task, str, callable or None
-        needs_y : bool
-            Whether a missing y is an error.
         X, y, sample_weight : array-like
         reset : bool
             Whether this is a new fit.
@@ -71,7 +68,7 @@ class Data:
         """
         kwargs = {"reset": reset, "ensure_min_samples": least}
         classifies = is_task(task, "classification")
-        if needs_y or not (y is None or task is None or is_task(task, "reconstruction")):
+        if needs_y(task) or not (y is None or task is None or is_task(task, "reconstruction")):
             X, y = check_X(estimator, X, y, multi_output=not classifies, **kwargs)
             if classifies:
                 check_classification_targets(y)
@@ -130,7 +127,7 @@ def _numeric(y: NDArray, task: Any) -> NDArray:
     return y
 
 
-def check_classes(y: NDArray) -> None:
+def check_classes(y: Any) -> None:
     """Raise a ValueError if labels are all the same."""
     if len(labels := np.unique(y)) < 2:
         raise ValueError(

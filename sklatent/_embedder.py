@@ -2,9 +2,8 @@
 
 from __future__ import annotations  # help() shows "ArrayLike", not its definition
 
-import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self, cast
@@ -29,47 +28,17 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from ._data import FLOATS, Data, check_classes, check_X, split
+from ._data import FLOATS, Data, check_X
 from ._density import LEAST_EFFECTIVE
-from ._isolation import default_modes, seeded
-from ._model import Model, Posterior
-from ._params import (
-    check_nested,
-    is_ours,
-    is_stochastic,
-    is_task,
-    resolve_device,
-    resolve_hidden_layer_sizes,
-    resolve_net_params,
-    resolve_regularizer,
-    resolve_task,
-)
-from ._reservoir import Reservoir
-from ._start import PCAStart
-from ._target import ACTIVE_VARIANCE, Target
+from ._fit import Fit
+from ._isolation import default_modes
+from ._model import Posterior
+from ._params import check_nested, is_stochastic, is_task, needs_y, predicts
 from ._warn import warn
-from .calibration import AffineCalibration, Gaussianization
+from .calibration import Gaussianization
 from .networks import ACTIVATIONS
-from .regularizers import REGULARIZERS, Adversarial, Regularizer
+from .regularizers import REGULARIZERS, Regularizer
 from .tasks import TASKS, Classification, Reconstruction, Regression, Task
-from .training import (
-    Architecture,
-    EmbedderNet,
-    NonFiniteLossError,
-    Objective,
-    Patience,
-    build_critic,
-)
-
-RESERVOIR = 4096  # samples of a stream kept for the calibration
-STALE = (  # attributes set for some tasks and regularizers only
-    "_reservoir",
-    "noise_variance_",
-    "n_active_components_",
-    "critic_",
-    "critic_loss_curve_",
-    "critic_gap_",
-)
 
 
 def _for_task(*kinds: str) -> Callable[[GaussianEmbedder], bool]:
@@ -420,7 +389,7 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             tags.estimator_type = "regressor"
             tags.regressor_tags = RegressorTags()
             tags.target_tags.multi_output = True
-        tags.target_tags.required = self._needs_y
+        tags.target_tags.required = needs_y(self._current_task)
         return tags
 
     @property
@@ -432,16 +401,6 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def _current_regularizer(self):
         """The fitted regularizer, or the parameter before the fit."""
         return self.regularizer_ if hasattr(self, "net_") else self.regularizer
-
-    @property
-    def _needs_y(self):
-        task = self._current_task
-        return self._predicts or (isinstance(task, Task) and task.supervised)
-
-    @property
-    def _predicts(self):
-        task = self._current_task
-        return is_task(task, "classification") or is_task(task, "regression")
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
@@ -559,291 +518,19 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise
 
     def _fit(self, X, y, sample_weight):
-        resume = hasattr(self, "net_")
-        data = self._check(X, y, sample_weight, reset=not resume)
-        net = self._resume(len(data)) if resume else self._initialize(data)
-        rows, valid_rows, valid = self._prepare(net, data)
-        stopped = self._train(net, rows, valid_rows, self.max_iter, n_rows=len(rows))
-        watched = rows if valid_rows is None else valid_rows
-        x = self._start.standardize(data.X)
-        self._finish(net, x, data.sample_weight, watched, held_out=valid)
-        waited = bool(net.patience.wait_ > self.n_iter_no_change)
+        fit = Fit.start(self, X, y, sample_weight)
+        fit.set_aside(fit.n_valid)
+        stopped = fit.train(self.max_iter)
+        fit.finish()
+        waited = bool(self.net_.patience.wait_ > self.n_iter_no_change)
         return stopped or waited or self.max_iter == 0
 
     def _partial_fit(self, X, y, classes, sample_weight):
-        first = not hasattr(self, "net_")
-        known = getattr(self, "classes_", [])
-        if not (first or classes is None or np.array_equal(np.unique(classes), known)):
-            raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
-        data = self._check(X, y, sample_weight, reset=first)
-        net = self._initialize(data, classes) if first else self._resume(len(data))
-        rows = self._rows(net, data)
+        fit = Fit.start(self, X, y, sample_weight, classes)
+        fit.set_aside(0)
         # A stream has no end, so a batch is not a fraction of a finite data set.
-        self._train(net, rows, None, 1, n_rows=np.inf)
-        past = copy.deepcopy(getattr(self, "_reservoir", None))
-        if past is None:
-            past = Reservoir(RESERVOIR, check_random_state(net.draw_seed()))
-        # Every call embeds the kept samples again: float32 halves memory and time.
-        past.add(self._start.standardize(data.X).astype(np.float32), data.sample_weight)
-        self._reservoir = past
-        calibrate = first or len(past.rows) >= 10 * self.n_components_
-        self._finish(net, past.rows, past.weight, rows, calibrate=calibrate)
-
-    def _check(self, X, y=None, sample_weight=None, **kwargs):
-        task = self._current_task
-        return Data.check(self, task, self._needs_y, X, y, sample_weight, **kwargs)
-
-    def _initialize(self, data, classes=None):
-        """Resolve the parameters against the data and build the net."""
-        n, p = data.X.shape
-        self._check_n_components(n, p)
-        if self.task is None:
-            if self.regularizer is None:
-                raise ValueError("task=None and regularizer=None leave nothing to train for")
-            if self.decoder is not None:
-                raise ValueError(f"decoder must be None with task=None, got {self.decoder!r}")
-            warn(
-                "task=None trains for the regularizer alone, so the embedding can lose all "
-                'information about X. init="pca" starts at an informative embedding.',
-            )
-        random_state = check_random_state(self.random_state)
-        start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
-        self._start, self.n_components_ = start, len(start.components)
-        self._set_target()
-        self.regularizer_ = resolve_regularizer(self.regularizer)
-        if getattr(self.regularizer_, "joint", False) and not is_task(self.task, "reconstruction"):
-            raise ValueError(
-                f"Adversarial(joint=True) needs task='reconstruction', got task={self.task!r}"
-            )
-        self._set_task(data, classes)
-        for stale in STALE:
-            self.__dict__.pop(stale, None)
-        self._shapes = self._describe_shapes()
-        seed, net_seed = random_state.randint(np.iinfo(np.int32).max, size=2).tolist()
-        return self._build_net(seed, net_seed, self._resolve_batch_size(n))
-
-    def _check_n_components(self, n, p):
-        if isinstance(self.n_components, Integral) and self.n_components > min(n, p):
-            raise ValueError(
-                f"n_components={self.n_components} must be between 1 and min(n_samples, "
-                f"n_features)={min(n, p)}, got X with n_samples={n}, n_features={p}"
-            )
-
-    def _set_target(self):
-        self._target = Target.from_params(self.target_mean, self.target_cov, self.n_components_)
-        self.target_mean_, self.target_cov_ = self._target.mean, self._target.cov
-
-    def _set_task(self, data, classes):
-        self.task_ = task = resolve_task(self.task)
-        self.__dict__.pop("classes_", None)
-        if task is None:
-            return
-        y, classifies = data.y, isinstance(task, Classification)
-        if classifies:
-            # Classification uses only the labels of y here, and `classes` names all labels.
-            y = data.y if classes is None else np.asarray(classes)
-            check_classes(y)
-        x = self._start.standardize(data.X)
-        u = x @ self._start.encoder_skip.T
-        if isinstance(task, Reconstruction):
-            task.mean_, task.scale_ = self._start.mean, self._start.scale
-        task.fit(x, y, u, self._start.noise_variance, data.sample_weight)
-        if classifies:
-            self.classes_ = task.classes_
-
-    def _describe_shapes(self):
-        """Return the parameters that cannot change when a fit resumes."""
-        return {
-            "n_components": self.n_components,
-            "hidden_layer_sizes": resolve_hidden_layer_sizes(self.hidden_layer_sizes),
-            "activation": self.activation,
-            "encoder": self.encoder,
-            "decoder": self.decoder,
-            "init": self.init,
-            "device": self.device,
-            "net_params": self.net_params,
-            "task": self.task if isinstance(self.task, str) else type(self.task).__name__,
-            "error of Reconstruction": getattr(self.task, "error", None),
-            "a stochastic encoder": is_stochastic(self.regularizer_),
-            "regularizer=Adversarial(joint=...)": getattr(self.regularizer_, "joint", None),
-            # `regularizer_` holds a copy of the user's object.
-            "critic": getattr(self.regularizer, "critic", None),
-            "critic_hidden_layer_sizes": self._critic_hidden_layer_sizes(),
-        }
-
-    def _critic_hidden_layer_sizes(self):
-        if not isinstance(self.regularizer_, Adversarial):
-            return None
-        return resolve_hidden_layer_sizes(self.regularizer_.critic_hidden_layer_sizes)
-
-    def _build_net(self, seed, net_seed, batch_size):
-        start = self._start
-        from_pca = self.init == "pca"
-        architecture = Architecture(
-            n_features=self.n_features_in_,
-            n_components=self.n_components_,
-            out_features=None if self.task_ is None else self.task_.out_features_,
-            hidden_layer_sizes=self._shapes["hidden_layer_sizes"],
-            activation=self.activation,
-            encoder=self.encoder,
-            decoder=self.decoder,
-        )
-        reconstructs = is_task(self._current_task, "reconstruction")
-        log_var = start.log_var if from_pca else np.zeros(self.n_components_)
-        device = resolve_device(self.device)
-        with self._isolated(lambda: seed, device):
-            generator = torch.Generator().manual_seed(seed)
-            module = architecture.build(
-                generator,
-                encoder_skip=start.encoder_skip if from_pca else None,
-                decoder_skip=start.decoder_skip if from_pca and reconstructs else None,
-                log_var=log_var if is_stochastic(self.regularizer_) else None,
-            )
-            critic = None
-            if isinstance(self.regularizer_, Adversarial):
-                critic = build_critic(
-                    self.regularizer_, self.n_features_in_, self.n_components_, generator
-                )
-            return EmbedderNet(
-                module,
-                self._objective(),
-                critic,
-                seed=net_seed,
-                patience=Patience(self.tol, self.n_iter_no_change),
-                lr=self.learning_rate_init,
-                batch_size=batch_size,
-                device=device,
-                verbose=self.verbose,
-                **resolve_net_params(self.net_params),
-            ).initialize()
-
-    def _resolve_batch_size(self, n):
-        if self.batch_size == "auto":
-            return max(min(max(128, n // 4), 512), 4 * self.n_components_)
-        return self.batch_size
-
-    def _objective(self):
-        return Objective(
-            self.task_,
-            self.regularizer_,
-            self.reg_weight,
-            mean=self._start.mean,
-            scale=self._start.scale,
-            target_mean=self._target.mean,
-            target_factor=self._target.factor,
-        )
-
-    def _resume(self, n):
-        """Check that the net can continue with the current parameters; return the net."""
-        self.regularizer_ = resolve_regularizer(self.regularizer)
-        self._set_target()
-        was = self._shapes
-        for name, now in self._describe_shapes().items():
-            if now != was[name]:
-                raise ValueError(
-                    f"{name} cannot change between fits that resume one another: it was "
-                    f"{was[name]!r}, got {now!r}"
-                )
-        task = resolve_task(self.task)
-        if task is not None:
-            fitted = {name: value for name, value in vars(self.task_).items() if name[-1] == "_"}
-            task.__dict__.update(fitted)
-        self.task_ = task
-        self.net_.set_objective(self._objective())
-        self.net_.batch_size = self._resolve_batch_size(n)
-        if self.net_.lr != self.learning_rate_init:
-            self.net_.set_params(lr=self.learning_rate_init)
-        self.net_.patience.set_params(tol=self.tol, n_iter_no_change=self.n_iter_no_change)
-        return self.net_
-
-    def _isolated(self, draw_seed, device) -> AbstractContextManager[None]:
-        ours = (
-            self.encoder is None
-            and self.decoder is None
-            and is_ours(self.task_)
-            and is_ours(self.regularizer_)
-        )
-        return nullcontext() if ours else seeded(draw_seed(), device)
-
-    def _n_valid(self, n):
-        """Return how many of n samples are set aside."""
-        stops_early = n >= 10 if self.early_stopping == "auto" else self.early_stopping
-        return max(2, round(self.validation_fraction * n)) if stops_early else 0
-
-    def _prepare(self, net, data, n_valid=None):
-        """Return training samples, samples set aside or None, and the indices of the latter."""
-        n = len(data)
-        n_valid = self._n_valid(n) if n_valid is None else n_valid
-        if n_valid == 0:
-            return self._rows(net, data), None, None
-        if n - n_valid < 2:
-            raise ValueError(
-                f"early_stopping with validation_fraction={self.validation_fraction} leaves "
-                f"{n - n_valid} of n_samples={n} to train on: at least 2 are needed"
-            )
-        task = self.task_
-        codes = task.encode(data.y) if isinstance(task, Classification) else None
-        train, valid = split(n, n_valid, codes, net.draw_seed())
-        rows, valid_rows = (self._rows(net, data.take(index)) for index in (train, valid))
-        return rows, net.resample(valid_rows), valid
-
-    def _rows(self, net, data):
-        x = self._start.standardize(data.X)
-        y = None if data.y is None or self.task_ is None else self.task_.encode(data.y)
-        return net.rows(x, y, data.sample_weight)
-
-    def _train(self, net, rows, valid, epochs, **kwargs):
-        try:
-            with self._isolated(net.draw_seed, net.device):
-                return net.train(rows, valid, epochs, **kwargs)
-        except NonFiniteLossError as error:
-            raise ValueError(
-                f"{error}. Lower learning_rate_init={self.learning_rate_init} or "
-                f"reg_weight={self.reg_weight}, or check X for extreme values."
-            ) from error
-
-    def _finish(self, net, x, weight, watched, held_out=None, calibrate=True):
-        """Fit the calibration on standardized samples, and set the fitted attributes.
-
-        `watched` are the samples on which the critic is evaluated.
-        """
-        before: Model | None = getattr(self, "_model", None)
-        self.net_ = net
-        self._model = model = Model(self._start, self._target, net.uncompiled)
-        mean = model.encode_standardized(x)
-        if is_stochastic(self.regularizer_):
-            center = np.average(mean, axis=0, weights=weight)
-            variances = np.average((mean - center) ** 2, axis=0, weights=weight)
-            self.n_active_components_ = int((variances > ACTIVE_VARIANCE).sum())
-            if self.n_active_components_ == 0:
-                warn(
-                    "posterior collapse: no component of the embedding varies with X. Lower "
-                    f"reg_weight={self.reg_weight}.",
-                )
-        if before is not None and not calibrate:
-            model.calibration, model.noise_variance = before.calibration, before.noise_variance
-        else:
-            if self.calibration == "affine":
-                model.calibration = AffineCalibration().fit(mean, weight)
-            elif self.calibration == "gaussianize":
-                model.calibration = Gaussianization(net.draw_seed()).fit(mean, weight)
-            if isinstance(self.task_, Reconstruction):
-                self.noise_variance_ = model.noise_variance = model.residual_variance(
-                    x, mean, weight, held_out, self.task_.noise == "diagonal"
-                )
-        self.n_iter_ = len(net.history)
-        self.loss_curve_ = [epoch["train_loss"] for epoch in net.history]
-        self.task_loss_curve_ = [epoch["task_loss"] for epoch in net.history]
-        self.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
-        self.loss_ = self.loss_curve_[-1] if self.loss_curve_ else None
-        if isinstance(self.regularizer_, Adversarial):
-            self.critic_ = net.critic_.module
-            self.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
-            self.critic_gap_ = net.critic_gap(watched)
-        scores = net.patience.scores_
-        missing = [np.nan] * (self.n_iter_ + 1 - len(scores))
-        self.validation_scores_ = scores + missing if scores else None
-        self.best_loss_ = min(self.loss_curve_, default=None) if held_out is None else None
+        fit.train(1, n_rows=np.inf)
+        fit.finish_batch()
 
     # Use of the fitted embedding
 
@@ -1040,22 +727,13 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             value = self.score_samples(X)
             weight = _check_sample_weight(sample_weight, value, dtype=np.float64)
             return float(np.average(value, weights=weight))
-        if self._predicts:
+        if predicts(self.task_):
             metric = accuracy_score if is_task(self.task_, "classification") else r2_score
-            y = self._check(X, y, reset=False, least=1).y
+            y = Data.check(self, self.task_, X, y, reset=False, least=1).y
             return metric(y, self.predict(X), sample_weight=sample_weight)
         least = 2 if self.task_ is None else 1  # a regularizer needs two samples
-        data = self._check(X, y, sample_weight, reset=False, least=least)
-        net = self.net_
-        with default_modes(), self._isolated(lambda: net.seed, net.device):
-            rows = self._rows(net, data)
-            if self.task_ is None:
-                return -float(net.losses_on(net.resample(rows))[0])
-            model = self._model
-            u = model.encode(data.X)[0]
-            output = None if net.uncompiled.decoder is None else model.decode(u)
-            losses = net.task_losses(rows, model.calibrate(u), output)
-        return -float(np.average(losses, weights=data.sample_weight))
+        data = Data.check(self, self.task_, X, y, sample_weight, reset=False, least=least)
+        return -Fit(self, data, self.net_).mean_loss()
 
     def _output(self, X):
         u, _ = self._encode(X)

@@ -20,8 +20,10 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from ._candidates import Candidates
+from ._data import Data
 from ._embedder import GaussianEmbedder
 from ._isolation import default_modes
+from ._params import check_n_components
 from ._start import PCAStart
 from .training import Drop
 
@@ -251,8 +253,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
             )
         params = {name: getattr(self, name) for name in SHARED}
         embedder = GaussianEmbedder(**params)
-        data = self._check(X, y, sample_weight, reset=True)
-        self._check_n_components(*data.X.shape)
+        data = Data.check(self, self.task, X, y, sample_weight, reset=True)
+        check_n_components(self.n_components, *data.X.shape)
         if not isinstance(self.n_components, Integral):
             random_state = check_random_state(self.random_state)
             start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
@@ -274,14 +276,14 @@ class GaussianEmbedderCV(GaussianEmbedder):
         self.scorer_ = search.scorer
         self._check_halving(several=isinstance(self.scorer_, dict))
 
-        def score(candidate, split, max_rows=None):
+        def score(candidate, split, max_samples=None):
             if candidate is None:
                 return self.error_score
             test = splits[split][1]
-            if max_rows is not None and len(test) > max_rows:
+            if max_samples is not None and len(test) > max_samples:
                 classes = _safe_indexing(y, test) if is_classifier(embedder) else None
                 test = resample(
-                    test, replace=False, n_samples=max_rows, random_state=0, stratify=classes
+                    test, replace=False, n_samples=max_samples, random_state=0, stratify=classes
                 )
             known = [None if part is None else _safe_indexing(part, test) for part in (X, y)]
             weighted = self.scoring is None and weight is not None
@@ -297,7 +299,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
             (X, y, weight),
             [train for train, _ in splits],
             self.reg_weights_.tolist(),
-            np.unique(data.y) if is_classifier(embedder) else None,
+            np.unique(data.y) if data.y is not None and is_classifier(embedder) else None,
             self.error_score,
         )
         callbacks = []

@@ -50,6 +50,16 @@ def is_task(task: Any, kind: str) -> bool:
     return task == kind if isinstance(task, str) else isinstance(task, TASKS[kind])
 
 
+def predicts(task: Any) -> bool:
+    """Return whether the estimator with this task has the method predict."""
+    return is_task(task, "classification") or is_task(task, "regression")
+
+
+def needs_y(task: Any) -> bool:
+    """Return whether `fit` needs y for the estimator's task parameter."""
+    return predicts(task) or (isinstance(task, Task) and task.supervised)
+
+
 def is_stochastic(regularizer: Regularizer | str | None) -> bool:
     """Return whether a regularizer needs a stochastic encoder."""
     kind = REGULARIZERS.get(regularizer) if isinstance(regularizer, str) else regularizer
@@ -77,6 +87,15 @@ def check_nested(name: str, value: Any, params: Mapping[str, Any]) -> None:
         f"cannot set {nested[0]!r}: {name}={value!r} has no parameters of its own. "
         f"Pass {name}={instead} from sklatent.{name}s instead."
     )
+
+
+def check_n_components(value: Any, n: int, p: int) -> None:
+    """Raise if n_components is an integer that is too large for n samples of p features."""
+    if isinstance(value, int | np.integer) and value > min(n, p):
+        raise ValueError(
+            f"n_components={value} must be between 1 and min(n_samples, "
+            f"n_features)={min(n, p)}, got X with n_samples={n}, n_features={p}"
+        )
 
 
 def resolve_regularizer(value: Regularizer | str | None) -> Regularizer | None:

@@ -23,24 +23,24 @@ class Reservoir:
         self.size = size
         self.random_state = random_state
         self.n_seen = 0
-        self.rows: NDArray = np.empty((0, 0))
+        self.samples: NDArray = np.empty((0, 0))
         self.weight: NDArray = np.empty(0)
 
-    def add(self, rows: NDArray, weight: NDArray | None) -> None:
+    def add(self, samples: NDArray, weight: NDArray | None) -> None:
         """Add samples of shape (n, p), with their weights."""
-        weight = np.ones(len(rows)) if weight is None else weight
+        weight = np.ones(len(samples)) if weight is None else weight
         if self.n_seen == 0:
-            self.rows = rows[:0]
-        room = self.size - len(self.rows)
-        self.rows = np.concatenate([self.rows, rows[:room]])
+            self.samples = samples[:0]
+        room = self.size - len(self.samples)
+        self.samples = np.concatenate([self.samples, samples[:room]])
         self.weight = np.concatenate([self.weight, weight[:room]])
-        self.n_seen += len(rows[:room])
-        late, late_weight = rows[room:], weight[room:]
+        self.n_seen += len(samples[:room])
+        late, late_weight = samples[room:], weight[room:]
         if len(late):
             # The i-th sample draws one of i places. The reservoir keeps the first `size` places.
             ordinal = self.n_seen + np.arange(1, len(late) + 1)
             place = self.random_state.randint(0, ordinal)
             kept = place < self.size
-            self.rows[place[kept]] = late[kept]
+            self.samples[place[kept]] = late[kept]
             self.weight[place[kept]] = late_weight[kept]
             self.n_seen += len(late)

@@ -38,7 +38,7 @@ BENT = {
 
 
 def curved(n, p, seed=0):
-    """Rows near a bent sheet, unevenly spread over it."""
+    """Samples near a bent sheet, unevenly spread over it."""
     rng = np.random.default_rng(seed)
     t = np.concatenate([rng.normal(-1, 0.3, n // 3), rng.normal(0.7, 0.5, n - n // 3)])
     s = rng.normal(0, 0.7, n)

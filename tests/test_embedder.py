@@ -42,7 +42,7 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def digits():
-    """Rows in [0, 1] and labels, split 70/30."""
+    """Samples in [0, 1] and labels, split 70/30."""
     X, y = load_digits(return_X_y=True)
     return train_test_split(X / 16, y, test_size=0.3, stratify=y, random_state=0)
 

@@ -81,7 +81,7 @@ def test_noise_variance_is_zero_where_all_components_are_kept():
 def test_log_variance_is_the_posterior_of_probabilistic_pca(name):
     X, k = DATA[name]
     pca = PCA(k, svd_solver="full").fit(X)
-    # Tipping & Bishop 1999, section 3.2: sigma^2 M^-1 with M = W^T W + sigma^2 I.
+    # Tipping & Bishop 1999, eq. 6: sigma^2 M^-1 with M = W^T W + sigma^2 I.
     loadings = np.sqrt(pca.explained_variance_ - pca.noise_variance_) * pca.components_.T
     M = loadings.T @ loadings + pca.noise_variance_ * np.eye(k)
     expected = np.diag(pca.noise_variance_ * np.linalg.inv(M))

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import kstest, ortho_group
 
 from sklatent.metrics import (
+    classifier_two_sample_test,
     energy_test,
     epps_pulley_test,
     henze_zirkler_test,
@@ -24,7 +25,9 @@ TESTS = {
     "Henze-Zirkler": henze_zirkler_test,
     "Epps-Pulley": epps_pulley_test,
     "energy": energy_test,
+    "classifier": classifier_two_sample_test,
 }
+WORST = "worst direction"
 
 
 def heavy_tails(rng, n, k):
@@ -88,33 +91,34 @@ SHAPES = {
 }
 
 
-def rejections(shape, n, k, repeats):
-    """Return the share rejected, by test and null; the worst direction is the last."""
+def pvalue(name, null, u, seed):
+    """Return a p-value. Simulated null distributions are reused for 200 seeds, to save time."""
+    if name == WORST:
+        return worst_direction(u, 0).test.pvalue
+    if name != "classifier":  # which compares each data set with its own draws
+        seed //= 200
+    return TESTS[name](u, null=null, random_state=seed).pvalue
+
+
+def rejections(columns, shape, n, k, repeats):
+    """Return the share of data sets that each test and null of the columns rejects."""
     rng = np.random.default_rng(0)
-    counts = np.zeros(2 * len(TESTS) + 1)
-    for _ in range(repeats):
+    counts = np.zeros(len(columns))
+    for i in range(repeats):
         u = shape(rng, n, k) @ ortho_group.rvs(k, random_state=rng)
-        p = [
-            test(u, null=null, random_state=0).pvalue
-            for null in ("simple", "composite")
-            for test in TESTS.values()
-        ]
-        counts += np.array([*p, worst_direction(u, 0).test.pvalue]) <= 0.05
+        counts += np.array([pvalue(name, null, u, i) for name, null in columns]) <= 0.05
     return counts / repeats
 
 
-def levels(n, k, repeats):
+def levels(names, n, k, repeats):
     """Yield test, null, the shares of p-values up to 0.05 and 0.01, and how uniform they are.
 
-    The samples are the same for all tests; where a null distribution is simulated, it is another
-    one for every 200 samples.
+    The samples are the same for all tests.
     """
     samples = [np.random.default_rng([n, k, i]).standard_normal((n, k)) for i in range(repeats)]
     for null in ("simple", "composite"):
-        for name, test in TESTS.items():
-            p = np.array(
-                [test(u, null=null, random_state=i // 200).pvalue for i, u in enumerate(samples)]
-            )
+        for name in names:
+            p = np.array([pvalue(name, null, u, i) for i, u in enumerate(samples)])
             yield name, null, np.mean(p <= 0.05), np.mean(p <= 0.01), kstest(p, "uniform").pvalue
 
 
@@ -124,26 +128,35 @@ def main():
     parser.add_argument("--repeats", type=int, default=200)
     parser.add_argument("--components", type=int, nargs="+", default=[2, 8, 20])
     parser.add_argument("--rows", type=int, nargs="+", default=[50, 500])
+    parser.add_argument("--tests", nargs="+", choices=[*TESTS, WORST], default=[*TESTS, WORST])
     parser.add_argument("--levels", action="store_true")
     args = parser.parse_args()
+    names = [name for name in args.tests if name != WORST]
     if args.levels:
         print("| k, n | test | null | p <= 0.05 | p <= 0.01 | Kolmogorov-Smirnov p |")
         print("| --- | --- | --- | ---: | ---: | ---: |", flush=True)
         for k in args.components:
             for n in args.rows:
-                for name, null, *shares, uniform in levels(n, k, args.repeats):
+                for name, null, *shares, uniform in levels(names, n, k, args.repeats):
                     cells = [f"{share:.3f}" for share in (*shares, uniform)]
                     print(f"| {k}, {n} | {name} | {null} | {' | '.join(cells)} |", flush=True)
         return
 
-    heading = [*(f"{t}, given" for t in TESTS), *(f"{t}, any" for t in TESTS), "worst direction"]
-    print(f"| k, n | shape | {' | '.join(heading)} |")
-    print(f"| --- | --- |{' ---: |' * len(heading)}", flush=True)
+    columns = {
+        f"{name}, {word}": (name, null)
+        for word, null in (("given", "simple"), ("any", "composite"))
+        for name in names
+    }
+    if WORST in args.tests:
+        columns[WORST] = (WORST, "simple")
+    print(f"| k, n | shape | {' | '.join(columns)} |")
+    print(f"| --- | --- |{' ---: |' * len(columns)}", flush=True)
     for k in args.components:
         for n in args.rows:
             for name, shape in SHAPES.items():
-                shares = " | ".join(f"{s:.2f}" for s in rejections(shape, n, k, args.repeats))
-                print(f"| {k}, {n} | {name} | {shares} |", flush=True)
+                shares = rejections(list(columns.values()), shape, n, k, args.repeats)
+                cells = " | ".join(f"{s:.2f}" for s in shares)
+                print(f"| {k}, {n} | {name} | {cells} |", flush=True)
 
 
 if __name__ == "__main__":

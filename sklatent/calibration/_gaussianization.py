@@ -282,7 +282,7 @@ class Gaussianization:
             return None
         # Pivoting selects the direction with the largest statistic first. Then the others are
         # projected on the complement of the selected ones, and the largest is selected again.
-        rotation = qr(directions * statistic, mode="economic", pivoting=True)[0]
+        rotation = qr(directions * statistic, pivoting=True)[0]
         rotation = _ascend(some, some_weight, rotation)
         histogram = _histogram(white @ rotation, weight)
         n = _effective(len(u), weight)

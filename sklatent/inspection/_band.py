@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv, gammaln
 
 #: Largest number of samples with an exact band, which takes half a second.
-EXACT_ROWS = 10_000
+EXACT_SAMPLES = 10_000
 
 
 @lru_cache(maxsize=64)
@@ -30,11 +30,11 @@ def uniform_band(n: int, level: float) -> tuple[NDArray, NDArray, NDArray]:
 @lru_cache(maxsize=64)
 def local_level(n: int, level: float) -> float:
     """Return the probability of each single order statistic to be outside the band."""
-    if n > EXACT_ROWS:
+    if n > EXACT_SAMPLES:
         # Levels are nearly proportional to 1 / (log n log log n) (Weine, McPeek & Abney 2023).
         # The extrapolation to ten times as many samples gives 94.92% instead of 95%.
-        growth = [np.log(rows) * np.log(np.log(rows)) for rows in (EXACT_ROWS, n)]
-        return local_level(EXACT_ROWS, level) * growth[0] / growth[1]
+        growth = [np.log(rows) * np.log(np.log(rows)) for rows in (EXACT_SAMPLES, n)]
+        return local_level(EXACT_SAMPLES, level) * growth[0] / growth[1]
     alpha = (1 - level) / n**0.5
     for _ in range(20):
         # -log of the probability to be inside is nearly proportional to alpha.

@@ -11,7 +11,7 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 
 from .._target import Target
 from ..metrics._null import RandomState
-from ..metrics._rows import check_rows
+from ..metrics._samples import check_samples
 from ._embedding_of import embedding_of
 from ._plotting import BLUE, check_matplotlib, merged, panels_on
 
@@ -212,7 +212,7 @@ class EmbeddingDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_embedding")
         y_name = getattr(y, "name", None)
-        Z = check_rows(Z)
+        Z = check_samples(Z)
         target = Target.from_params(mean, cov, Z.shape[1], prefix="")
         if y is not None:
             y = column_or_1d(y)

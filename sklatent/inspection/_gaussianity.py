@@ -10,7 +10,7 @@ from scipy.special import gammaincinv, ndtri
 
 from .._target import Target
 from ..metrics._null import RandomState, as_seed
-from ..metrics._rows import check_rows
+from ..metrics._samples import check_samples
 from ..metrics._worst_direction import halves, search
 from ._band import uniform_band
 from ._embedding_of import embedding_of
@@ -213,7 +213,7 @@ class GaussianityDisplay:
         """
         check_matplotlib(f"{cls.__name__}.from_embedding")
         seed = as_seed(random_state)
-        Z = check_rows(Z, min_rows=4)
+        Z = check_samples(Z, min_samples=4)
         target = Target.from_params(mean, cov, Z.shape[1], prefix="")
         u = target.to_standard(Z)
         sought, measured = halves(len(u), seed)

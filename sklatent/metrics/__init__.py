@@ -1,5 +1,6 @@
 """Measures of how Gaussian an embedding is: tests, distances, a report, and scorers."""
 
+from ._classifier import classifier_two_sample_test
 from ._distances import (
     energy_distance,
     frechet_distance,
@@ -13,6 +14,7 @@ from ._mardia import MardiaResult, mardia_test
 from ._report import GaussianityReport, gaussianity_report
 from ._result import TestResult
 from ._scorers import (
+    classifier_scorer,
     gaussianity_scorer,
     log_likelihood_scorer,
     most_gaussian_within,
@@ -25,6 +27,8 @@ __all__ = [
     "MardiaResult",
     "TestResult",
     "WorstDirection",
+    "classifier_scorer",
+    "classifier_two_sample_test",
     "energy_distance",
     "energy_test",
     "epps_pulley_test",

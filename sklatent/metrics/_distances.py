@@ -9,13 +9,13 @@ from .._target import Target
 from . import _energy
 from ._epps_pulley import check_n_slices, random_directions
 from ._null import RandomState, as_seed
-from ._rows import check_rows, standard_rows, thin
+from ._samples import check_samples, standard_samples, thin
 
 
 def _rows_and_target(
     Z: ArrayLike, mean: ArrayLike | None, cov: ArrayLike | None
 ) -> tuple[NDArray, Target]:
-    Z = check_rows(Z)
+    Z = check_samples(Z)
     return Z, Target.from_params(mean, cov, Z.shape[1], prefix="")
 
 
@@ -247,7 +247,7 @@ def energy_distance(
     >>> abs(energy_distance(u)) < 0.01 < energy_distance(u + 0.5)
     True
     """
-    u = thin(standard_rows(Z, mean, cov, "simple"), as_seed(random_state))
+    u = thin(standard_samples(Z, mean, cov, "simple"), as_seed(random_state))
     n, k = u.shape
     outward, pairs = _energy.terms(u)
     return float(2 * outward - 2 * _energy.half_distance(k) - pairs / n / (n - 1))

@@ -18,7 +18,7 @@ from ._null import (
     simulate,
 )
 from ._result import TestResult
-from ._rows import MAX_ROWS, Null, squared_distances, standard_rows, thin
+from ._samples import MAX_SAMPLES, Null, squared_distances, standard_samples, thin
 
 #: Squared norm per component above which an expansion replaces the mean distance to N(0, I).
 FAR = 1e8
@@ -174,9 +174,9 @@ def energy_test(
     True
     """
     seed = as_seed(random_state)
-    u = standard_rows(Z, mean, cov, null)
-    if len(u) > MAX_ROWS:
-        u = standard_rows(thin(u, seed), None, None, null)
+    u = standard_samples(Z, mean, cov, null)
+    if len(u) > MAX_SAMPLES:
+        u = standard_samples(thin(u, seed), None, None, null)
     n, k = u.shape
     statistic, mu = float(statistic_of(u)), expected(n, k, null)
     analytic = is_analytic(n, k, null)

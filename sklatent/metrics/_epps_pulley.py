@@ -17,7 +17,7 @@ from ._null import (
     simulate,
 )
 from ._result import TestResult
-from ._rows import Null, standard_rows
+from ._samples import Null, standard_samples
 
 #: The knot t = 0 contributes nothing, because every characteristic function is 1 at 0.
 KNOTS, NORMAL, WEIGHTS = integral.KNOTS[1:], integral.NORMAL[1:], integral.WEIGHTS[1:]
@@ -195,7 +195,7 @@ def epps_pulley_test(
     """
     check_n_slices(n_slices)
     seed = as_seed(random_state)
-    u = standard_rows(Z, mean, cov, null)
+    u = standard_samples(Z, mean, cov, null)
     n, k = u.shape
     statistic = float(statistics(u, random_directions(k, n_slices, seed)).mean())
     mu = expected(n, null)

@@ -19,7 +19,7 @@ from ._null import (
     simulate,
 )
 from ._result import TestResult
-from ._rows import MAX_ROWS, Null, squared_distances, standard_rows, thin
+from ._samples import MAX_SAMPLES, Null, squared_distances, standard_samples, thin
 
 #: P-values are analytic if the pairs contribute at most this much to the statistic's skewness.
 MAX_SKEWNESS = 0.4
@@ -288,9 +288,9 @@ def henze_zirkler_test(
     True
     """
     seed = as_seed(random_state)
-    u = standard_rows(Z, mean, cov, null)
-    if len(u) > MAX_ROWS:
-        u = standard_rows(thin(u, seed), None, None, null)
+    u = standard_samples(Z, mean, cov, null)
+    if len(u) > MAX_SAMPLES:
+        u = standard_samples(thin(u, seed), None, None, null)
     n, k = u.shape
     deviation = float(excess(u))
     mu = expected_excess(n, k, null)

@@ -11,7 +11,7 @@ from scipy.stats import chi2, rankdata
 
 from ._null import NullLaw, RandomState, as_seed, n_draws, simulate
 from ._result import TestResult
-from ._rows import Null, standard_rows
+from ._samples import Null, standard_samples
 
 #: Least number of samples for analytic p-values. Fourth moments become normal slowly.
 ANALYTIC_ROWS = 1000
@@ -223,7 +223,7 @@ def mardia_test(
     (0.001, 0.002)
     """
     seed = as_seed(random_state)
-    u = standard_rows(Z, mean, cov, null)
+    u = standard_samples(Z, mean, cov, null)
     n, k = u.shape
     m, d = k * (k + 2), k * (k + 1) * (k + 2) / 6
     b1, b2 = skewness(u, null), kurtosis(u, null)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import comb, gammainc, gammaincc, gammainccinv, gammaln
 from sklearn.utils import check_random_state
 
-from ._rows import Null, whiten
+from ._samples import Null, whiten
 
 RandomState = int | np.random.RandomState | None
 
@@ -186,7 +186,7 @@ def _n_harmonics(degree: int, k: int) -> float:
 
 @lru_cache(maxsize=64)
 def beta_quadrature(n: int, k: int) -> tuple[NDArray, NDArray]:
-    """Return nodes and weights of a beta variable B, for n up to `MAX_ROWS`.
+    """Return nodes and weights of a beta variable B, for n up to `MAX_SAMPLES`.
 
     Samples that are standardized by their own moments have the squared norms (n - 1) B and the
     squared distances 2 n B from each other.
@@ -207,7 +207,7 @@ def simulate(
     size: int,
     draws: int,
 ) -> NDArray:
-    """Return the statistics of so many samples of n rows of N(0, I), along the first axis.
+    """Return the statistics of many sets of n samples of N(0, I), along the first axis.
 
     `statistic` maps data sets (b, n, k) to (b, ...). `size` is the number of floats that it
     allocates for one data set.

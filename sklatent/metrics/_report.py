@@ -8,14 +8,16 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
 from .._target import ACTIVE_VARIANCE, Target
+from . import _classifier
 from . import _epps_pulley as ep
+from ._classifier import classifier_two_sample_test
 from ._energy import energy_test
 from ._epps_pulley import epps_pulley_test
 from ._henze_zirkler import henze_zirkler_test
 from ._mardia import mardia_test
 from ._null import RandomState, as_seed
 from ._result import TestResult
-from ._rows import Null, check_rows
+from ._samples import Null, check_samples
 from ._worst_direction import WorstDirection, worst_direction
 
 LEVEL = 0.05  # of the verdict's tests
@@ -51,15 +53,16 @@ class GaussianityReport:
         Vetterli 2007). The effective rank is n_components if all eigenvalues are equal, and 1 if
         only one eigenvalue is not zero.
     tests : dict of str to dict of str to TestResult
-        The tests "Mardia skewness", "Mardia kurtosis", "Henze-Zirkler", "sliced Epps-Pulley" and
-        "energy", for the null "simple" (the target) and the null "composite" (any Gaussian). If the
-        null "composite" cannot be tested, its key is missing and `untested` states the reason.
+        The tests "Mardia skewness", "Mardia kurtosis", "Henze-Zirkler", "sliced Epps-Pulley",
+        "energy" and "classifier", for the null "simple" (the target) and the null "composite" (any
+        Gaussian). If the null "composite" cannot be tested, its key is missing and `untested`
+        states the reason.
     untested : str or None
         The reason for the missing key "composite" in `tests`: too few samples or a singular
         covariance.
     raw_pvalues : dict of str to dict of str to float
         For each null, the uncorrected p-values of "Mardia" (of both moments), "Henze-Zirkler",
-        "sliced Epps-Pulley", "energy" and, for the null "simple", "worst direction".
+        "sliced Epps-Pulley", "energy", "classifier" and, for the null "simple", "worst direction".
     pvalues : dict of str to float
         For each null, the corrected p-value: the smallest of `raw_pvalues` times the number of
         tests (Bonferroni), at most 1.
@@ -120,6 +123,11 @@ class GaussianityReport:
             f"With {n} samples, the test detects the effect size {self.detectable:.2g}"
             f"{_equivalent(self.detectable, k)} in about two of three cases, and smaller effects "
             "less often."
+        )
+        auc = self.tests["simple"][_classifier.NAME].statistic
+        sentences.append(
+            f"Of a new sample and a draw from the target, the classifiers identify the sample in "
+            f"{auc:.0%} of all pairs; 50% is chance."
         )
         return " ".join(sentences)
 
@@ -271,8 +279,8 @@ def gaussianity_report(
     cov : array-like of shape (n_components, n_components) or (n_components,), default=None
         Covariance or variances of the target. If None, the identity.
     random_state : int, RandomState instance or None, default=0
-        Determines directions, subsamples, halves and simulated draws. If None, the seed is drawn
-        once per process.
+        Determines directions, subsamples, halves, folds, draws and networks. If None, the seed is
+        drawn once per process.
 
     Returns
     -------
@@ -287,8 +295,8 @@ def gaussianity_report(
 
     See Also
     --------
-    mardia_test, henze_zirkler_test, epps_pulley_test, energy_test : The tests, with the definitions
-        of their effect sizes.
+    mardia_test, henze_zirkler_test, epps_pulley_test, energy_test, classifier_two_sample_test : The
+        tests, with the definitions of their effect sizes.
 
     Examples
     --------
@@ -302,7 +310,7 @@ def gaussianity_report(
     array([0., 1.])
     """
     seed = as_seed(random_state)
-    Z = check_rows(Z, min_rows=4)
+    Z = check_samples(Z, min_samples=4)
     n, k = Z.shape
     u = Target.from_params(mean, cov, k, prefix="").to_standard(Z)
     covariance = np.cov(u.T).reshape(k, k)
@@ -327,6 +335,7 @@ def gaussianity_report(
             henze_zirkler_test(u, null=null, random_state=seed),
             epps_pulley_test(u, null=null, random_state=seed),
             energy_test(u, null=null, random_state=seed),
+            classifier_two_sample_test(u, null=null, random_state=seed),
         )
         tests[null] = {t.name: t for t in (mardia.skewness, mardia.kurtosis, *others)}
         raw_pvalues[null] = {"Mardia": mardia.pvalue, **{t.name: t.pvalue for t in others}}

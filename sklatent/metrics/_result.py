@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from ._rows import Null
+from ._samples import Null
 
 
 @dataclass(frozen=True)

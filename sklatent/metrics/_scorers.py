@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import r2_score
 
+from ._classifier import classifier_two_sample_test
 from ._epps_pulley import epps_pulley_test
 from ._unwrap import unwrap
 
@@ -17,6 +18,13 @@ def _method(estimator: Any, name: str, scorer: str) -> Callable:
     if method is None:
         raise TypeError(f"{scorer} needs an estimator with {name}, got {estimator!r}")
     return method
+
+
+def _embedding(estimator: Any, X: ArrayLike, scorer: str) -> tuple[ArrayLike, Any, Any]:
+    """Return the embedding of X, and the mean and the covariance of its target or None."""
+    Z = _method(estimator, "transform", scorer)(X)
+    inner = unwrap(estimator)
+    return Z, getattr(inner, "target_mean_", None), getattr(inner, "target_cov_", None)
 
 
 def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
@@ -56,10 +64,51 @@ def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     >>> scores.shape
     (5,)
     """
-    Z = _method(estimator, "transform", "gaussianity_scorer")(X)
-    inner = unwrap(estimator)
-    mean, cov = (getattr(inner, name, None) for name in ("target_mean_", "target_cov_"))
+    Z, mean, cov = _embedding(estimator, X, "gaussianity_scorer")
     return -epps_pulley_test(Z, mean, cov, n_slices=512, random_state=0).effect_size
+
+
+def classifier_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
+    """Return minus the effect size of the classifier two-sample test, 1 - 2 AUC.
+
+    The score is about zero if classifiers cannot tell the embedding of X from draws of the target,
+    and -1 if they always can. A greater score is better. The target is the one of
+    `gaussianity_scorer`. The score is deterministic: the scorer uses ``random_state=0``. The score
+    decreases with the number of samples, because the classifiers learn from more of them. So
+    compare scores of folds of about the same size.
+
+    Parameters
+    ----------
+    estimator : fitted estimator with transform
+        `GaussianEmbedder`, ``PCA(whiten=True)``, a pipeline that ends in one, a search, ...
+    X : array-like of shape (n_samples, n_features)
+        At least three samples.
+    y : ignored
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    TypeError
+        If the estimator has no transform.
+
+    See Also
+    --------
+    classifier_two_sample_test : The test.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_digits
+    >>> from sklearn.decomposition import PCA
+    >>> from sklatent.metrics import classifier_scorer
+    >>> X, y = load_digits(return_X_y=True)
+    >>> -1 < classifier_scorer(PCA(2, whiten=True).fit(X), X) < -0.1
+    True
+    """
+    Z, mean, cov = _embedding(estimator, X, "classifier_scorer")
+    return -classifier_two_sample_test(Z, mean, cov, random_state=0).effect_size
 
 
 def reconstruction_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:

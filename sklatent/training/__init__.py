@@ -1,6 +1,6 @@
 """The training engine on skorch; it knows networks, tasks and regularizers, not estimators."""
 
-from .batches import Rows
+from .batches import Samples
 from .build import Architecture, build_critic
 from .callbacks import NonFiniteLossError, Patience
 from .net import EmbedderNet
@@ -14,7 +14,7 @@ __all__ = [
     "NonFiniteLossError",
     "Objective",
     "Patience",
-    "Rows",
+    "Samples",
     "Stack",
     "build_critic",
 ]

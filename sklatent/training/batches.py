@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 
-class Rows(Dataset):
+class Samples(Dataset):
     """The samples that a net trains or validates on.
 
     Parameters
@@ -41,35 +41,35 @@ class Batches:
 
     Parameters
     ----------
-    rows : Rows
+    samples : Samples
     batch_size : int
     generator : torch.Generator or None
         Source of the order, on the CPU. None keeps the samples in order and ignores weights.
     """
 
     def __init__(
-        self, rows: Rows, batch_size: int, generator: torch.Generator | None = None
+        self, samples: Samples, batch_size: int, generator: torch.Generator | None = None
     ) -> None:
-        self.rows = rows
+        self.samples = samples
         self.batch_size = batch_size
         self.generator = generator
 
     def __len__(self) -> int:
-        return max(1, len(self.rows) // self.batch_size)
+        return max(1, len(self.samples) // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        for index in self.draw().to(self.rows.x.device).tensor_split(len(self)):
-            yield self.rows[index]
+        for index in self.draw().to(self.samples.x.device).tensor_split(len(self)):
+            yield self.samples[index]
 
     def draw(self) -> Tensor:
         """Draw the order of the next epoch: indices of samples, of shape (n,)."""
-        n = len(self.rows)
+        n = len(self.samples)
         if self.generator is None:
             return torch.arange(n)
         order = torch.randperm(n, generator=self.generator)
-        if self.rows.weight is None:
+        if self.samples.weight is None:
             return order
-        return systematic_resample(self.rows.weight, self.generator)[order]
+        return systematic_resample(self.samples.weight, self.generator)[order]
 
 
 class FoldBatches:
@@ -81,37 +81,37 @@ class FoldBatches:
 
     Parameters
     ----------
-    folds : list of Rows
+    folds : list of Samples
     batch_size : int
     generators : list of torch.Generator
         Sources of each fold's order.
     """
 
     def __init__(
-        self, folds: list[Rows], batch_size: int, generators: list[torch.Generator]
+        self, folds: list[Samples], batch_size: int, generators: list[torch.Generator]
     ) -> None:
-        largest = max(len(rows) for rows in folds)
+        largest = max(len(samples) for samples in folds)
         self.n_steps = max(1, largest // batch_size)
         self.n_rows = largest // self.n_steps
         self.rounds = [
-            Batches(rows, self.n_rows, source)
-            for rows, source in zip(folds, generators, strict=True)
+            Batches(samples, self.n_rows, source)
+            for samples, source in zip(folds, generators, strict=True)
         ]
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
         orders = [self._epoch(each).split(self.n_rows) for each in self.rounds]
         for step in zip(*orders, strict=True):
-            yield stack_rows(
-                [each.rows[index] for each, index in zip(self.rounds, step, strict=True)]
+            yield stack_samples(
+                [each.samples[index] for each, index in zip(self.rounds, step, strict=True)]
             )
 
     def _epoch(self, fold: Batches) -> Tensor:
         n = self.n_steps * self.n_rows
-        order = torch.cat([fold.draw() for _ in range(0, n, len(fold.rows))])
-        return order[:n].to(fold.rows.x.device)
+        order = torch.cat([fold.draw() for _ in range(0, n, len(fold.samples))])
+        return order[:n].to(fold.samples.x.device)
 
 
-def stack_rows(folds: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
+def stack_samples(folds: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
     """Stack equally many samples of each fold along a leading axis."""
     x, y = zip(*folds, strict=True)
     return torch.stack(x), None if y[0] is None else torch.stack(y)

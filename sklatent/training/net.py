@@ -15,16 +15,16 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..networks import Autoencoder, Embedding
 from ..regularizers import Adversarial
-from .batches import Batches, Rows, systematic_resample
+from .batches import Batches, Samples, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
 from .critic import Critic
 from .objective import Objective
 
 
 class EmbedderNet(NeuralNet):
-    """A `skorch.NeuralNet` whose data are `Rows`, and whose loss is an `Objective`.
+    """A `skorch.NeuralNet` whose data are `Samples`, and whose loss is an `Objective`.
 
-    The data are a pair of `Rows`: training samples, and validation samples or None. All draws
+    The data are a pair of `Samples`: training samples, and validation samples or None. All draws
     come from the net's own generator, never from torch's global generator.
 
     Parameters
@@ -84,11 +84,11 @@ class EmbedderNet(NeuralNet):
         return self
 
     def get_split_datasets(
-        self, X: tuple[Rows, Rows | None], y: Any = None, **fit_params: Any
-    ) -> tuple[Rows, Rows | None]:
+        self, X: tuple[Samples, Samples | None], y: Any = None, **fit_params: Any
+    ) -> tuple[Samples, Samples | None]:
         return X
 
-    def get_iterator(self, dataset: Rows, training: bool = False) -> Batches:
+    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches:
         if training:
             return Batches(dataset, self.batch_size, self.generator_)
         return Batches(dataset, len(dataset))
@@ -177,11 +177,11 @@ class EmbedderNet(NeuralNet):
         return {"loss": loss, "losses": losses.detach()}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        return self.validation_on(Rows(*batch))
+        return self.validation_on(Samples(*batch))
 
-    def validation_on(self, rows: Any) -> dict[str, Any]:
+    def validation_on(self, samples: Any) -> dict[str, Any]:
         with self._averaged():
-            losses = self.losses_on(rows)
+            losses = self.losses_on(samples)
         self.history.record("valid_loss", losses[0].tolist())
         return {"loss": losses[0].sum(), "losses": losses}
 
@@ -191,13 +191,13 @@ class EmbedderNet(NeuralNet):
             # Nothing reads the batches of past epochs, and a fit can have millions of batches.
             self.history[-2]["batches"].clear()
 
-    def critic_gap(self, rows: Rows) -> float:
+    def critic_gap(self, samples: Samples) -> float:
         """Return `Critic.gap` on some samples."""
         self._set_training(False)
         frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            u = self.infer(rows.x, generator=frozen)[0].sample
-        return cast(Critic, self.critic_).gap(self.uncompiled, rows.x, u, frozen)
+            u = self.infer(samples.x, generator=frozen)[0].sample
+        return cast(Critic, self.critic_).gap(self.uncompiled, samples.x, u, frozen)
 
     # Training
 
@@ -206,24 +206,26 @@ class EmbedderNet(NeuralNet):
         """Shape of the stack of models; () for a single model."""
         return ()
 
-    def rows(self, x: NDArray, y: NDArray | None, weight: NDArray | None) -> Rows:
-        """Return `Rows` on the device: floats as float32, integers as int64."""
+    def samples(self, x: NDArray, y: NDArray | None, weight: NDArray | None) -> Samples:
+        """Return `Samples` on the device: floats as float32, integers as int64."""
         labels = None
         if y is not None:
             dtype = torch.float32 if y.dtype.kind == "f" else torch.int64
             labels = torch.tensor(y, dtype=dtype, device=self.device)
-        return Rows(
+        return Samples(
             torch.tensor(x, dtype=torch.float32, device=self.device),
             labels,
             None if weight is None else torch.tensor(weight),
         )
 
-    def resample(self, rows: Rows) -> Rows:
+    def resample(self, samples: Samples) -> Samples:
         """Return the same number of samples, each repeated in proportion to its weight."""
-        if rows.weight is None:
-            return rows
+        if samples.weight is None:
+            return samples
         generator = torch.Generator().manual_seed(self.seed)
-        return Rows(*rows[systematic_resample(rows.weight, generator).to(rows.x.device)])
+        return Samples(
+            *samples[systematic_resample(samples.weight, generator).to(samples.x.device)]
+        )
 
     def draw_seed(self) -> int:
         """Draw a seed from the net's generator."""
@@ -235,7 +237,7 @@ class EmbedderNet(NeuralNet):
         if self.critic_ is not None:
             self.critic_.set_regularizer(cast(Adversarial, objective.regularizer))
 
-    def train(self, rows: Rows, valid: Rows | None, epochs: int, n_rows: float) -> bool:
+    def train(self, samples: Samples, valid: Samples | None, epochs: int, n_rows: float) -> bool:
         """Train for some epochs; return whether the stopping rule ended training.
 
         This method replaces `NeuralNet.fit`, which treats KeyboardInterrupt as a regular end of
@@ -243,7 +245,7 @@ class EmbedderNet(NeuralNet):
 
         Parameters
         ----------
-        rows, valid : Rows
+        samples, valid : Samples
             Samples to train on, and samples to evaluate the criterion on. If `valid` is None,
             the stopping rule uses the training loss.
         epochs : int
@@ -252,7 +254,7 @@ class EmbedderNet(NeuralNet):
         """
         before = self.checkpoint()
         try:
-            stopped = self.run(rows, valid, epochs, n_rows)
+            stopped = self.run(samples, valid, epochs, n_rows)
             if not all(bool(value.isfinite().all()) for value in self.module_.parameters()):
                 raise NonFiniteLossError("the weights became infinite or not a number")
         except BaseException:
@@ -260,10 +262,10 @@ class EmbedderNet(NeuralNet):
             raise
         return stopped
 
-    def run(self, rows: Any, valid: Any, epochs: int, n_rows: Any) -> bool:
+    def run(self, samples: Any, valid: Any, epochs: int, n_rows: Any) -> bool:
         """Train as `train` does, but do not restore the state after an exception."""
         self.n_rows_ = n_rows
-        data = (rows, valid)
+        data = (samples, valid)
         if self.critic_ is not None:
             self.critic_.begin(self.module_, resume=valid is None)
         try:
@@ -282,7 +284,7 @@ class EmbedderNet(NeuralNet):
             self._set_training(False)
         return stopped
 
-    def losses_on(self, rows: Rows) -> Tensor:
+    def losses_on(self, samples: Samples) -> Tensor:
         """Return criterion, task loss and regularizer on all samples at once.
 
         Draws are frozen, and the regularizer is at least zero.
@@ -291,9 +293,9 @@ class EmbedderNet(NeuralNet):
         # Every call uses the same draws, so that the criterion is comparable between epochs.
         frozen = torch.Generator().manual_seed(self.seed)
         with torch.no_grad():
-            embedding, output = self.infer(rows.x, generator=frozen)
+            embedding, output = self.infer(samples.x, generator=frozen)
             _, task_loss, penalty = self.criterion_(
-                rows.x, embedding, output, rows.y, math.inf, frozen
+                samples.x, embedding, output, samples.y, math.inf, frozen
             )
         # An unbiased estimate can be negative by chance. Without the clamp, chance would select
         # the best epoch.
@@ -301,21 +303,23 @@ class EmbedderNet(NeuralNet):
         criterion = task_loss + self.criterion_.reg_weight * penalty
         return torch.stack([criterion, task_loss, penalty])
 
-    def task_losses(self, rows: Rows, u: NDArray, output: NDArray | None) -> NDArray:
+    def task_losses(self, samples: Samples, u: NDArray, output: NDArray | None) -> NDArray:
         """Return the task's loss of each sample, given its embedding and the decoder's output.
 
         Parameters
         ----------
-        rows : Rows
+        samples : Samples
         u : ndarray of shape (n, k)
             In standard coordinates.
         output : ndarray of shape (n, q) or None
         """
-        z, given = self.rows(u, None, None).x, None
+        z, given = self.samples(u, None, None).x, None
         if output is not None:
-            given = self.rows(output, None, None).x
+            given = self.samples(output, None, None).x
         with torch.no_grad():
-            return self.criterion_.task_losses(rows.x, z, given, rows.y).cpu().double().numpy()
+            return (
+                self.criterion_.task_losses(samples.x, z, given, samples.y).cpu().double().numpy()
+            )
 
     def weights(self) -> dict[str, Tensor]:
         """Return a copy of the modules' weights; with a critic, of the averaged weights."""

@@ -9,7 +9,7 @@ from skorch.callbacks import Callback
 from torch import Tensor, nn
 
 from ..networks import WithSkip
-from .batches import FoldBatches, Rows, stack_rows
+from .batches import FoldBatches, Samples, stack_samples
 from .callbacks import Patience
 from .critic import Critic
 from .net import EmbedderNet
@@ -96,18 +96,21 @@ class Stack(EmbedderNet):
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         return self.validation_on(batch[1])
 
-    def losses_on(self, rows: Rows | list[Rows]) -> Tensor:
+    def losses_on(self, samples: Samples | list[Samples]) -> Tensor:
         """Return criterion, task loss and regularizer of each model: shape (3, models)."""
         losses_on = super().losses_on
-        if not isinstance(rows, list):
-            return losses_on(rows)
-        if len({len(fold) for fold in rows}) == 1:
-            stacked = stack_rows([(fold.x, fold.y) for fold in rows])
-            return losses_on(Rows(*self._of_models(*stacked)))
+        if not isinstance(samples, list):
+            return losses_on(samples)
+        if len({len(fold) for fold in samples}) == 1:
+            stacked = stack_samples([(fold.x, fold.y) for fold in samples])
+            return losses_on(Samples(*self._of_models(*stacked)))
         # Evaluate all models on every fold. This is rare and cheap: folds are seldom unequal,
         # and validation sets are small.
         losses = torch.stack(
-            [losses_on(Rows(*stack_rows([(fold.x, fold.y)] * len(self.fold_)))) for fold in rows]
+            [
+                losses_on(Samples(*stack_samples([(fold.x, fold.y)] * len(self.fold_))))
+                for fold in samples
+            ]
         )
         return losses[self.fold_, :, torch.arange(len(self.fold_))].T
 
@@ -117,24 +120,24 @@ class Stack(EmbedderNet):
     # Training
 
     def train_models(
-        self, rows: list[Rows], valid: list[Rows] | None, epochs: int
+        self, samples: list[Samples], valid: list[Samples] | None, epochs: int
     ) -> list[EmbedderNet | None]:
         """Train for some epochs; return each model as a single net, or None if it diverged.
 
         Parameters
         ----------
-        rows, valid : list of Rows
+        samples, valid : list of Samples
             Samples to train on, and samples to evaluate the criterion on: one per fold.
         epochs : int
         """
-        sizes = [len(fold) for fold in rows]
+        sizes = [len(fold) for fold in samples]
         n_rows = torch.tensor(sizes, dtype=torch.float32, device=self.device)
         self.alive_ = torch.arange(len(self.fold))
         self.fold_ = self.fold.to(self.device)
         self.trained_: list[EmbedderNet | None] = [None] * len(self.fold)
         self.curves_: list[list[dict[str, float]]] = [[] for _ in self.fold]
         self.diverged_: set[int] = set()
-        self.run(rows, valid, epochs, n_rows[self.fold_])
+        self.run(samples, valid, epochs, n_rows[self.fold_])
         self.remove(torch.ones(self.models, dtype=torch.bool), self.weights())
         return self.trained_
 

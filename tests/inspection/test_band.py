@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from sklatent.inspection._band import EXACT_ROWS, coverage, local_level, uniform_band
+from sklatent.inspection._band import EXACT_SAMPLES, coverage, local_level, uniform_band
 
 
 @pytest.mark.parametrize("level", [0.5, 0.95])
@@ -47,5 +47,5 @@ def test_published_level():
 
 
 def test_beyond_the_exact_rows_the_error_is_small():
-    n = 2 * EXACT_ROWS
+    n = 2 * EXACT_SAMPLES
     assert coverage(n, local_level(n, 0.95)) == pytest.approx(0.95, abs=1e-3)

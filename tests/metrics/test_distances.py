@@ -8,7 +8,7 @@ from sklatent.metrics import (
     gaussian_kl_divergence,
     sliced_wasserstein_distance,
 )
-from sklatent.metrics._rows import whiten
+from sklatent.metrics._samples import whiten
 
 DISTANCES = [
     energy_distance,

@@ -8,7 +8,7 @@ from scipy.special import gammaln
 
 from sklatent.metrics import energy_distance, energy_test
 from sklatent.metrics._energy import effect_unit, expected, mean_distance, null_law, statistic_of
-from sklatent.metrics._rows import MAX_ROWS, squared_distances, thin, whiten
+from sklatent.metrics._samples import MAX_SAMPLES, squared_distances, thin, whiten
 from sklatent.networks import Embedding
 from sklatent.regularizers import EnergyDistance
 
@@ -108,12 +108,12 @@ def test_the_variance_of_the_law_is_that_of_the_kernel(k):
 
 
 def test_many_samples_are_thinned_to_different_ones():
-    u = np.random.default_rng(0).standard_normal((MAX_ROWS + 1, 2))
+    u = np.random.default_rng(0).standard_normal((MAX_SAMPLES + 1, 2))
     result = energy_test(u, random_state=0)
-    assert result.n_samples == MAX_ROWS
+    assert result.n_samples == MAX_SAMPLES
     assert result == energy_test(u, random_state=0)
     assert result != energy_test(u, random_state=1)
-    assert len(np.unique(thin(np.arange(20_000), seed=0))) == MAX_ROWS == 5000
+    assert len(np.unique(thin(np.arange(20_000), seed=0))) == MAX_SAMPLES == 5000
 
 
 def test_distances_far_from_the_origin_are_accurate():

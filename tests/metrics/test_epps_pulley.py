@@ -5,7 +5,7 @@ from scipy.stats import ortho_group
 
 from sklatent.metrics import epps_pulley_test
 from sklatent.metrics._epps_pulley import effect_unit, random_directions, statistics
-from sklatent.metrics._rows import whiten
+from sklatent.metrics._samples import whiten
 from sklatent.networks import Embedding
 from sklatent.regularizers import SlicedEppsPulley
 

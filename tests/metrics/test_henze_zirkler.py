@@ -16,7 +16,7 @@ from sklatent.metrics._henze_zirkler import (
     squared_bandwidth,
     statistic_of,
 )
-from sklatent.metrics._rows import whiten
+from sklatent.metrics._samples import whiten
 
 SETOSA = load_iris().data[:50]
 

@@ -6,7 +6,7 @@ from sklearn.datasets import load_iris, load_wine
 
 from sklatent.metrics import mardia_test
 from sklatent.metrics._mardia import _kurtosis_law, skewness
-from sklatent.metrics._rows import whiten
+from sklatent.metrics._samples import whiten
 
 WINE = load_wine().data[:, :5]
 SETOSA = load_iris().data[:50]

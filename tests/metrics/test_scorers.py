@@ -1,17 +1,21 @@
 import pickle
+import warnings
 
 import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sklatent import GaussianEmbedder
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
 from sklatent.metrics import (
+    classifier_scorer,
+    classifier_two_sample_test,
     epps_pulley_test,
     gaussianity_scorer,
     log_likelihood_scorer,
@@ -28,6 +32,37 @@ def test_gaussianity_is_minus_the_effect_size():
     test = epps_pulley_test(pca.transform(X), n_slices=512, random_state=0)
     assert gaussianity_scorer(pca, X) == gaussianity_scorer(pca, X, Y) == -test.effect_size
     assert gaussianity_scorer(make_pipeline(StandardScaler(), pca).fit(X), X) < 0
+
+
+def test_the_classifiers_score_is_minus_the_effect_size():
+    pca = PCA(2, whiten=True).fit(X)
+    test = classifier_two_sample_test(pca.transform(X), random_state=0)
+    assert classifier_scorer(pca, X) == classifier_scorer(pca, X, Y) == -test.effect_size
+    moved = GaussianEmbedder(target_mean=[50, 0], target_cov=[9, 0.1], n_components=2, max_iter=0)
+    assert classifier_scorer(make_pipeline(StandardScaler(), moved).fit(X), X) > -0.9
+    assert classifier_scorer(PCA(2).fit(X + 50), 99 * X) < -0.9
+
+
+@pytest.mark.parametrize("path", [False, True])
+def test_a_search_with_the_classifiers_score(path):
+    scoring = {"r2": reconstruction_scorer, "classifier": classifier_scorer}
+    params = {"n_components": 2, "max_iter": 2, "random_state": 0}
+    kwargs = {
+        "scoring": scoring,
+        "refit": most_gaussian_within("r2", 1.0, gaussianity="classifier"),
+        "cv": KFold(2, shuffle=True, random_state=0),
+    }
+    weights = [0.1, 10.0]
+    if path:
+        fitted = GaussianEmbedderCV(reg_weights=weights, **params, **kwargs)
+    else:
+        fitted = GridSearchCV(GaussianEmbedder(**params), {"reg_weight": weights}, **kwargs)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(X)
+    scores = fitted.cv_results_["mean_test_classifier"]
+    assert np.isfinite(scores).all()
+    assert fitted.best_index_ == scores.argmax()
 
 
 def test_gaussianity_is_against_the_estimators_target():
@@ -73,6 +108,7 @@ def test_log_likelihood_is_the_mean_of_score_samples():
     ("scorer", "method"),
     [
         (gaussianity_scorer, "transform"),
+        (classifier_scorer, "transform"),
         (reconstruction_scorer, "transform"),
         (log_likelihood_scorer, "score_samples"),
     ],

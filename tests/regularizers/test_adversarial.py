@@ -15,6 +15,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from sklatent import GaussianEmbedder
+from sklatent._fit import Fit
 from sklatent.networks import MLP, Embedding
 from sklatent.regularizers import Adversarial, EnergyDistance, MomentMatching, SlicedEppsPulley
 from sklatent.training.stack import stack_modules
@@ -305,7 +306,7 @@ def watch(fitted, X):
     """Train one step on X; return whether each half-step changed networks and critic."""
     net = fitted.net_
     net.n_rows_ = math.inf
-    rows = net.rows(fitted._start.standardize(X), None, None)
+    rows = net.samples(fitted._start.standardize(X), None, None)
     batch = (rows.x, rows.y)
     changed = []
     net._set_training(True)
@@ -427,8 +428,9 @@ def test_the_critics_curve_is_the_mean_over_its_steps():
 def test_the_gap_is_of_the_samples_set_aside(early_stopping):
     fitted = embedder(early_stopping=early_stopping).fit(WINE)
     twin = embedder(early_stopping=early_stopping)
-    data = twin._check(WINE, reset=True)
-    *_, valid = twin._prepare(twin._initialize(data), data)
+    fit = Fit.start(twin, WINE, None, None)
+    fit.set_aside(fit.n_valid)
+    valid = fit.valid
     assert (valid is None) == (not early_stopping)
     u = torch.from_numpy(fitted._model.encode(WINE.astype(np.float32))[0])
     u = u if valid is None else u[valid]

@@ -48,7 +48,7 @@ def test_textbook_form_prefers_a_shrunken_embedding(k, expected, mean_weight):
 
 
 def standardised(rows):
-    """Rows with mean zero and the identity for covariance."""
+    """Samples with mean zero and the identity for covariance."""
     rows = rows - rows.mean(dim=-2, keepdim=True)
     factor = torch.linalg.cholesky(rows.mT @ rows / (rows.shape[-2] - 1))
     return torch.linalg.solve_triangular(factor.mT, rows, upper=True, left=False)

@@ -26,7 +26,7 @@ def distance(u, n_slices=64):
 
 @pytest.mark.parametrize(
     ("n", "largest"),
-    # Closed forms for 2, 3 and 4 (David & Nagaraja 2003, section 4.2).
+    # Closed forms for 2, 3 and 4 (David & Nagaraja 2003).
     [
         (1, 0),
         (2, np.pi**-0.5),

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.datasets import load_wine
 
-from sklatent.training.batches import Batches, Rows, systematic_resample
+from sklatent.training.batches import Batches, Samples, systematic_resample
 
 WINE = load_wine()
 N = len(WINE.data)
@@ -14,8 +14,8 @@ def seeded(seed=0):
 
 
 def numbered(n, weight=None):
-    """Rows that hold their own number."""
-    return Rows(torch.arange(n)[:, None], None, weight)
+    """Samples that hold their own number."""
+    return Samples(torch.arange(n)[:, None], None, weight)
 
 
 def epoch(batches):
@@ -76,7 +76,7 @@ def test_integer_expectations_are_met_exactly(n):
 
 def test_rows_are_shuffled_across_batches():
     # In order of label, as the rows are given, the first batch would hold one class only.
-    rows = Rows(torch.from_numpy(WINE.data), torch.from_numpy(WINE.target), uneven(N))
+    rows = Samples(torch.from_numpy(WINE.data), torch.from_numpy(WINE.target), uneven(N))
     for _, y in Batches(rows, 32, seeded()):
         assert len(y.unique()) == 3
 
@@ -84,7 +84,7 @@ def test_rows_are_shuffled_across_batches():
 @pytest.mark.parametrize("weighted", [False, True])
 def test_x_and_y_stay_together(weighted):
     x = torch.from_numpy(WINE.data)
-    rows = Rows(x, x.sum(dim=1), uneven(N) if weighted else None)
+    rows = Samples(x, x.sum(dim=1), uneven(N) if weighted else None)
     for x, y in Batches(rows, 32, seeded()):
         assert torch.equal(x.sum(dim=1), y)
 

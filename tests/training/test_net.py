@@ -96,7 +96,7 @@ def test_training_after_an_exception_is_as_if_nothing_had_been(monkeypatch):
     model = embedder(regularizer="kl", net_params={"callbacks": [Interrupt()]}).fit(X)
     net, twin = model.net_, copy.deepcopy(model.net_)
     x = model._start.standardize(X)
-    data = net.rows(x[:300], None, None), net.rows(x[300:], None, None)
+    data = net.samples(x[:300], None, None), net.samples(x[300:], None, None)
     with (
         interrupting(monkeypatch, KeyboardInterrupt, "on_batch_end", EPOCHS + 2),
         pytest.raises(KeyboardInterrupt),
@@ -151,7 +151,7 @@ def test_recorded_losses_are_means_over_the_rows_of_an_epoch():
 def test_best_weights_are_those_of_the_best_score(fitted):
     net = copy.deepcopy(fitted.net_)
     x = fitted._start.standardize(X)
-    rows, valid = net.rows(x[:300], None, None), net.rows(x[300:], None, None)
+    rows, valid = net.samples(x[:300], None, None), net.samples(x[300:], None, None)
     net.patience.scores_.clear()
     # Large steps spoil the embedding, so that the best weights are not the last.
     for group in net.optimizer_.param_groups:
@@ -253,7 +253,7 @@ def test_losses_on_rows_are_those_of_the_decoded_embedding(task, y):
         Regression: lambda: np.square(code - output).mean(axis=1),
         Reconstruction: lambda: np.square(x - output).mean(axis=1),
     }[type(task)]()
-    task_loss = net.losses_on(net.rows(x, code, None))[1].item()
+    task_loss = net.losses_on(net.samples(x, code, None))[1].item()
     # Rounded to float32 along the way.
     assert task_loss == pytest.approx(expected.mean(), rel=1e-4)
 
@@ -268,7 +268,7 @@ class BelowZero(Regularizer):
 def test_an_estimate_below_zero_counts_in_training_and_is_zero_in_the_criterion():
     model = embedder(regularizer=BelowZero(), reg_weight=0.3).fit(X)
     assert model.regularizer_curve_ == [-1] * EPOCHS
-    rows = model.net_.rows(model._start.standardize(X), None, None)
+    rows = model.net_.samples(model._start.standardize(X), None, None)
     criterion, task_loss, penalty = model.net_.losses_on(rows).tolist()
     assert penalty == 0
     assert criterion == task_loss
@@ -308,7 +308,7 @@ def test_compiling_leaves_the_objective_alone(regularizer):
 def test_training_goes_on_in_a_copy_as_in_the_original(duplicate):
     model = embedder(regularizer="kl").fit(X)
     net, other = model.net_, duplicate(model.net_)
-    rows = net.rows(model._start.standardize(X), None, None)
+    rows = net.samples(model._start.standardize(X), None, None)
     for each in (net, other):
         each.train(rows, None, epochs=2, n_rows=len(rows))
     assert_close(state(other), state(net), rtol=0, atol=0)
@@ -317,7 +317,7 @@ def test_training_goes_on_in_a_copy_as_in_the_original(duplicate):
 
 def test_training_a_copy_leaves_the_original_alone(fitted):
     before, other = state(fitted.net_), copy.deepcopy(fitted.net_)
-    rows = other.rows(fitted._start.standardize(X), None, None)
+    rows = other.samples(fitted._start.standardize(X), None, None)
     other.train(rows, None, epochs=1, n_rows=len(rows))
     assert_close(state(fitted.net_), before, rtol=0, atol=0)
     assert not torch.equal(

@@ -12,14 +12,14 @@ from torch.testing import assert_close
 from sklatent import GaussianEmbedder
 from sklatent.networks import MLP, Gated
 from sklatent.regularizers import Regularizer
-from sklatent.training import Drop, Rows, Stack
+from sklatent.training import Drop, Samples, Stack
 from sklatent.training.stack import FoldBatches, stack_modules
 
 
 def folds(*sizes):
-    """Rows that say which fold they are of, and which row of it."""
+    """Samples that say which fold they are of, and which row of it."""
     return [
-        Rows(torch.stack([torch.full((n,), float(f)), torch.arange(float(n))], dim=-1))
+        Samples(torch.stack([torch.full((n,), float(f)), torch.arange(float(n))], dim=-1))
         for f, n in enumerate(sizes)
     ]
 
@@ -55,7 +55,7 @@ def test_a_small_fold_goes_round_again():
 
 def test_labels_and_weights_stay_with_their_rows():
     x, weight = torch.arange(10.0)[:, None], torch.tensor([0.5] * 5 + [1.5] * 5)
-    rows = Rows(x, x[:, 0].long(), weight)
+    rows = Samples(x, x[:, 0].long(), weight)
     ((x, y),) = FoldBatches([rows, rows], 10, seeded(2))
     np.testing.assert_array_equal(x[..., 0], y)
     assert ((y >= 5).sum(dim=1) >= 7).all()
@@ -111,8 +111,8 @@ def nets_of_folds(regularizer, **params):
         )
         net = embedder.set_params(**params).fit(WINE[:n]).net_
         x = embedder._start.standardize(WINE[: n + 20])
-        train.append(net.rows(x[:n], None, None))
-        valid.append(net.rows(x[n:], None, None))
+        train.append(net.samples(x[:n], None, None))
+        valid.append(net.samples(x[n:], None, None))
         nets.append(net)
     return nets, train, valid
 

@@ -12,15 +12,15 @@ from .._target import Target
 Null = Literal["simple", "composite"]
 
 #: Largest number of samples for statistics of quadratic cost.
-MAX_ROWS = 5000
+MAX_SAMPLES = 5000
 
 
-def check_rows(Z: ArrayLike, min_rows: int = 2) -> NDArray:
+def check_samples(Z: ArrayLike, min_samples: int = 2) -> NDArray:
     """Return Z as finite float64 samples, (n, k)."""
-    return check_array(Z, dtype=np.float64, input_name="Z", ensure_min_samples=min_rows)
+    return check_array(Z, dtype=np.float64, input_name="Z", ensure_min_samples=min_samples)
 
 
-def standard_rows(
+def standard_samples(
     Z: ArrayLike, mean: ArrayLike | None, cov: ArrayLike | None, null: Null
 ) -> NDArray:
     """Return samples that are N(0, I) under a simple null, or have its moments (composite).
@@ -32,7 +32,7 @@ def standard_rows(
         there are too few samples or a singular covariance.
     """
     if null == "simple":
-        Z = check_rows(Z)
+        Z = check_samples(Z)
         return Target.from_params(mean, cov, Z.shape[1], prefix="").to_standard(Z)
     if null != "composite":
         raise ValueError(f"null must be 'simple' or 'composite', got {null!r}")
@@ -42,7 +42,7 @@ def standard_rows(
                 f"{name} must be None with null='composite', which estimates it from Z, "
                 f"got {value!r}"
             )
-    Z = check_rows(Z)
+    Z = check_samples(Z)
     n, k = Z.shape
     if n < k + 2:
         raise ValueError(
@@ -71,10 +71,10 @@ def whiten(u: NDArray) -> NDArray:
 
 
 def thin(u: NDArray, seed: int) -> NDArray:
-    """Return at most `MAX_ROWS` of the samples, drawn without replacement."""
-    if len(u) <= MAX_ROWS:
+    """Return at most `MAX_SAMPLES` of the samples, drawn without replacement."""
+    if len(u) <= MAX_SAMPLES:
         return u
-    return u[np.random.default_rng(seed).choice(len(u), MAX_ROWS, replace=False)]
+    return u[np.random.default_rng(seed).choice(len(u), MAX_SAMPLES, replace=False)]
 
 
 def squared_distances(u: NDArray) -> Iterator[NDArray]:

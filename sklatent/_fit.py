@@ -1,0 +1,452 @@
+"""One fit of an embedder: builds its net, or continues with it, trains it, and sets attributes."""
+
+from __future__ import annotations
+
+import copy
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.utils import check_random_state
+
+from ._data import Data, check_classes, split
+from ._isolation import default_modes, seeded
+from ._model import Model
+from ._params import (
+    check_n_components,
+    is_ours,
+    is_stochastic,
+    is_task,
+    resolve_device,
+    resolve_hidden_layer_sizes,
+    resolve_net_params,
+    resolve_regularizer,
+    resolve_task,
+)
+from ._reservoir import Reservoir
+from ._start import PCAStart
+from ._target import ACTIVE_VARIANCE, Target
+from ._warn import warn
+from .calibration import AffineCalibration, Gaussianization
+from .regularizers import Adversarial
+from .tasks import Classification, Reconstruction
+from .training import (
+    Architecture,
+    EmbedderNet,
+    NonFiniteLossError,
+    Objective,
+    Patience,
+    build_critic,
+)
+
+RESERVOIR = 4096  # samples of a stream kept for the calibration
+STALE = (  # attributes of an earlier fit that a new one does not always set
+    "_model",
+    "_reservoir",
+    "classes_",
+    "noise_variance_",
+    "n_active_components_",
+    "critic_",
+    "critic_loss_curve_",
+    "critic_gap_",
+)
+
+
+class Fit:
+    """One fit of an embedder to some data.
+
+    Make it with `start`. Then call `set_aside`, `train`, and `finish` or `finish_batch`.
+
+    Parameters
+    ----------
+    embedder : GaussianEmbedder
+        Its start, target, task and regularizer are resolved.
+    data : Data
+    net : EmbedderNet
+
+    Attributes
+    ----------
+    samples : Samples or None
+        Training samples; None before `set_aside`.
+    valid_samples : Samples or None
+        Samples set aside for early stopping.
+    valid : ndarray of shape (n_valid,) or None
+        Indices of the samples set aside.
+    """
+
+    def __init__(self, embedder: Any, data: Data, net: EmbedderNet) -> None:
+        self.embedder = embedder
+        self.data = data
+        self.net = net
+        self.samples: Any = None
+        self.valid_samples: Any = None
+        self.valid: NDArray | None = None
+
+    # Start
+
+    @classmethod
+    def start(
+        cls,
+        embedder: Any,
+        X: ArrayLike,
+        y: ArrayLike | None,
+        sample_weight: ArrayLike | None,
+        classes: ArrayLike | None = None,
+    ) -> Self:
+        """Check the data, and build the net or continue with the net of an earlier fit.
+
+        Parameters
+        ----------
+        embedder : GaussianEmbedder
+            A net is built if it has no attribute ``net_``.
+        X, y, sample_weight : array-like
+            As in `GaussianEmbedder.fit`.
+        classes : array-like, default=None
+            All classes; by default those in y.
+
+        Raises
+        ------
+        ValueError
+            For invalid data or parameters, or if a parameter has changed that must not change.
+        """
+        begin = cls._resume if hasattr(embedder, "net_") else cls._begin
+        return begin(embedder, X, y, sample_weight, classes)
+
+    @classmethod
+    def _begin(cls, embedder, X, y, sample_weight, classes):
+        """Resolve the embedder's parameters against the data, and build the net."""
+        data = Data.check(embedder, embedder.task, X, y, sample_weight, reset=True)
+        check_n_components(embedder.n_components, *data.X.shape)
+        if embedder.task is None:
+            if embedder.regularizer is None:
+                raise ValueError("task=None and regularizer=None leave nothing to train for")
+            if embedder.decoder is not None:
+                raise ValueError(f"decoder must be None with task=None, got {embedder.decoder!r}")
+            warn(
+                "task=None trains for the regularizer alone, so the embedding can lose all "
+                'information about X. init="pca" starts at an informative embedding.',
+            )
+        random_state = check_random_state(embedder.random_state)
+        start = PCAStart.fit(data.X, data.sample_weight, embedder.n_components, random_state)
+        embedder._start, embedder.n_components_ = start, len(start.components)
+        _set_target(embedder)
+        embedder.regularizer_ = resolve_regularizer(embedder.regularizer)
+        joint = getattr(embedder.regularizer_, "joint", False)
+        if joint and not is_task(embedder.task, "reconstruction"):
+            raise ValueError(
+                f"Adversarial(joint=True) needs task='reconstruction', got task={embedder.task!r}"
+            )
+        for stale in STALE:
+            embedder.__dict__.pop(stale, None)
+        _set_task(embedder, data, classes)
+        embedder._fixed = _fixed(embedder)
+        seed, net_seed = random_state.randint(np.iinfo(np.int32).max, size=2).tolist()
+        return cls(embedder, data, _build_net(embedder, seed, net_seed, len(data)))
+
+    @classmethod
+    def _resume(cls, embedder, X, y, sample_weight, classes):
+        """Continue with the net of an earlier fit and with the embedder's current parameters."""
+        known = getattr(embedder, "classes_", [])
+        if not (classes is None or np.array_equal(np.unique(classes), known)):
+            raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
+        data = Data.check(embedder, embedder.task_, X, y, sample_weight, reset=False)
+        embedder.regularizer_ = resolve_regularizer(embedder.regularizer)
+        _set_target(embedder)
+        was = embedder._fixed
+        for name, now in _fixed(embedder).items():
+            if now != was[name]:
+                raise ValueError(
+                    f"{name} cannot change between fits that resume one another: it was "
+                    f"{was[name]!r}, got {now!r}"
+                )
+        task = resolve_task(embedder.task)
+        if task is not None:
+            before = vars(embedder.task_).items()
+            task.__dict__.update({name: value for name, value in before if name[-1] == "_"})
+        embedder.task_ = task
+        net = embedder.net_
+        net.set_objective(_objective(embedder))
+        net.batch_size = _batch_size(embedder, len(data))
+        if net.lr != embedder.learning_rate_init:
+            net.set_params(lr=embedder.learning_rate_init)
+        net.patience.set_params(tol=embedder.tol, n_iter_no_change=embedder.n_iter_no_change)
+        return cls(embedder, data, net)
+
+    def with_weight(self, reg_weight: float, net: EmbedderNet) -> Fit:
+        """Return the same fit with another weight of the regularizer, and with its own net."""
+        fit = copy.copy(self)
+        fit.embedder, fit.net = copy.copy(self.embedder), net
+        fit.embedder.reg_weight = reg_weight
+        net.set_objective(_objective(fit.embedder))
+        return fit
+
+    # Training
+
+    @property
+    def n_valid(self) -> int:
+        """The number of samples to set aside; 0 without early stopping."""
+        n, early_stopping = len(self.data), self.embedder.early_stopping
+        stops_early = n >= 10 if early_stopping == "auto" else early_stopping
+        return max(2, round(self.embedder.validation_fraction * n)) if stops_early else 0
+
+    def set_aside(self, n_valid: int) -> None:
+        """Set n_valid samples aside for early stopping, and train on the others.
+
+        Raises
+        ------
+        ValueError
+            If fewer than two samples remain.
+        """
+        if n_valid == 0:
+            self.samples = self._samples(self.data)
+            return
+        n, task = len(self.data), self.embedder.task_
+        if n - n_valid < 2:
+            raise ValueError(
+                "early_stopping with "
+                f"validation_fraction={self.embedder.validation_fraction} leaves "
+                f"{n - n_valid} of n_samples={n} to train on: at least 2 are needed"
+            )
+        codes = task.encode(self.data.y) if isinstance(task, Classification) else None
+        train, self.valid = split(n, n_valid, codes, self.net.draw_seed())
+        self.samples = self._samples(self.data.take(train))
+        self.valid_samples = self.net.resample(self._samples(self.data.take(self.valid)))
+
+    def train(self, epochs: int, n_rows: float | None = None) -> bool:
+        """Train for some epochs; return whether the stopping rule ended training.
+
+        Parameters
+        ----------
+        epochs : int
+        n_rows : float, default=None
+            Size of the data set that batches are drawn from, for the regularizer; by default
+            the number of training samples.
+
+        Raises
+        ------
+        ValueError
+            If the training loss becomes infinite or nan.
+        """
+        n_rows = len(self.samples) if n_rows is None else n_rows
+        try:
+            with _isolated(self.embedder, self.net.draw_seed, self.net.device):
+                return self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
+        except NonFiniteLossError as error:
+            raise ValueError(
+                f"{error}. Lower learning_rate_init={self.embedder.learning_rate_init} or "
+                f"reg_weight={self.embedder.reg_weight}, or check X for extreme values."
+            ) from error
+
+    # End
+
+    def finish(self) -> None:
+        """Fit the calibration, and set the fitted attributes of the embedder."""
+        x = self.embedder._start.standardize(self.data.X)
+        self._finish(x, self.data.sample_weight, calibrate=True)
+
+    def finish_batch(self) -> None:
+        """Add the data to the kept samples of the stream, and finish with the kept samples."""
+        embedder = self.embedder
+        past: Any = copy.deepcopy(getattr(embedder, "_reservoir", None))
+        if past is None:
+            past = Reservoir(RESERVOIR, check_random_state(self.net.draw_seed()))
+        # Every call embeds the kept samples again: float32 halves memory and time.
+        x = embedder._start.standardize(self.data.X).astype(np.float32)
+        past.add(x, self.data.sample_weight)
+        embedder._reservoir = past
+        enough = len(past.samples) >= 10 * embedder.n_components_
+        self._finish(past.samples, past.weight, calibrate=enough)
+
+    def _finish(self, x: NDArray, weight: NDArray | None, calibrate: bool) -> None:
+        """Finish with standardized samples x; the first time, always fit the calibration."""
+        embedder, net = self.embedder, self.net
+        before: Model | None = getattr(embedder, "_model", None)
+        embedder.net_ = net
+        embedder._model = model = Model(embedder._start, embedder._target, net.uncompiled)
+        mean = model.encode_standardized(x)
+        if is_stochastic(embedder.regularizer_):
+            self._count_active(mean, weight)
+        if before is not None and not calibrate:
+            model.calibration, model.noise_variance = before.calibration, before.noise_variance
+        else:
+            if embedder.calibration == "affine":
+                model.calibration = AffineCalibration().fit(mean, weight)
+            elif embedder.calibration == "gaussianize":
+                model.calibration = Gaussianization(net.draw_seed()).fit(mean, weight)
+            if isinstance(embedder.task_, Reconstruction):
+                embedder.noise_variance_ = model.noise_variance = model.residual_variance(
+                    x, mean, weight, self.valid, embedder.task_.noise == "diagonal"
+                )
+        self._set_curves()
+
+    def _count_active(self, mean: NDArray, weight: NDArray | None) -> None:
+        center = np.average(mean, axis=0, weights=weight)
+        variances = np.average((mean - center) ** 2, axis=0, weights=weight)
+        self.embedder.n_active_components_ = int((variances > ACTIVE_VARIANCE).sum())
+        if self.embedder.n_active_components_ == 0:
+            warn(
+                "posterior collapse: no component of the embedding varies with X. Lower "
+                f"reg_weight={self.embedder.reg_weight}.",
+            )
+
+    def _set_curves(self) -> None:
+        embedder: Any = self.embedder
+        net: Any = self.net
+        embedder.n_iter_ = len(net.history)
+        embedder.loss_curve_ = [epoch["train_loss"] for epoch in net.history]
+        embedder.task_loss_curve_ = [epoch["task_loss"] for epoch in net.history]
+        embedder.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
+        embedder.loss_ = embedder.loss_curve_[-1] if embedder.loss_curve_ else None
+        if isinstance(embedder.regularizer_, Adversarial):
+            embedder.critic_ = net.critic_.module
+            embedder.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
+            embedder.critic_gap_ = net.critic_gap(self.valid_samples or self.samples)
+        scores = net.patience.scores_
+        missing = [np.nan] * (embedder.n_iter_ + 1 - len(scores))
+        embedder.validation_scores_ = scores + missing if scores else None
+        best = min(embedder.loss_curve_, default=None)
+        embedder.best_loss_ = best if self.valid is None else None
+
+    def mean_loss(self) -> float:
+        """Return the mean loss of the data for the task; without a task, the criterion.
+
+        The task is given the calibrated embedding.
+        """
+        embedder, net, model = self.embedder, self.net, self.embedder._model
+        with default_modes(), _isolated(embedder, lambda: net.seed, net.device):
+            samples = self._samples(self.data)
+            if embedder.task_ is None:
+                return float(net.losses_on(net.resample(samples))[0])
+            u = model.encode(self.data.X)[0]
+            output = None if net.uncompiled.decoder is None else model.decode(u)
+            losses = net.task_losses(samples, model.calibrate(u), output)
+        return float(np.average(losses, weights=self.data.sample_weight))
+
+    def _samples(self, data: Data) -> Any:
+        task = self.embedder.task_
+        y = None if data.y is None or task is None else task.encode(data.y)
+        return self.net.samples(self.embedder._start.standardize(data.X), y, data.sample_weight)
+
+
+def _set_target(embedder: Any) -> None:
+    target = Target.from_params(embedder.target_mean, embedder.target_cov, embedder.n_components_)
+    embedder._target = target
+    embedder.target_mean_, embedder.target_cov_ = target.mean, target.cov
+
+
+def _set_task(embedder: Any, data: Data, classes: ArrayLike | None) -> None:
+    embedder.task_ = task = resolve_task(embedder.task)
+    if task is None:
+        return
+    y: Any = data.y
+    classifies = isinstance(task, Classification)
+    if classifies:
+        # Classification uses only the labels of y here, and `classes` names all labels.
+        y = data.y if classes is None else np.asarray(classes)
+        check_classes(y)
+    start = embedder._start
+    x = start.standardize(data.X)
+    if isinstance(task, Reconstruction):
+        task.mean_, task.scale_ = start.mean, start.scale
+    task.fit(x, y, x @ start.encoder_skip.T, start.noise_variance, data.sample_weight)
+    if classifies:
+        embedder.classes_ = task.classes_
+
+
+def _fixed(embedder: Any) -> dict[str, Any]:
+    """Return the parameters that cannot change when a fit resumes."""
+    regularizer, task = embedder.regularizer_, embedder.task
+    widths = None
+    if isinstance(regularizer, Adversarial):
+        widths = resolve_hidden_layer_sizes(regularizer.critic_hidden_layer_sizes)
+    return {
+        "n_components": embedder.n_components,
+        "hidden_layer_sizes": resolve_hidden_layer_sizes(embedder.hidden_layer_sizes),
+        "activation": embedder.activation,
+        "encoder": embedder.encoder,
+        "decoder": embedder.decoder,
+        "init": embedder.init,
+        "device": embedder.device,
+        "net_params": embedder.net_params,
+        "task": task if isinstance(task, str) else type(task).__name__,
+        "error of Reconstruction": getattr(task, "error", None),
+        "a stochastic encoder": is_stochastic(regularizer),
+        "regularizer=Adversarial(joint=...)": getattr(regularizer, "joint", None),
+        # `regularizer_` holds a copy of the user's object.
+        "critic": getattr(embedder.regularizer, "critic", None),
+        "critic_hidden_layer_sizes": widths,
+    }
+
+
+def _build_net(embedder: Any, seed: int, net_seed: int, n: int) -> EmbedderNet:
+    start, regularizer, task = embedder._start, embedder.regularizer_, embedder.task_
+    from_pca = embedder.init == "pca"
+    architecture = Architecture(
+        n_features=embedder.n_features_in_,
+        n_components=embedder.n_components_,
+        out_features=None if task is None else task.out_features_,
+        hidden_layer_sizes=embedder._fixed["hidden_layer_sizes"],
+        activation=embedder.activation,
+        encoder=embedder.encoder,
+        decoder=embedder.decoder,
+    )
+    reconstructs = is_task(task, "reconstruction")
+    log_var = start.log_var if from_pca else np.zeros(embedder.n_components_)
+    device = resolve_device(embedder.device)
+    with _isolated(embedder, lambda: seed, device):
+        generator = torch.Generator().manual_seed(seed)
+        module = architecture.build(
+            generator,
+            encoder_skip=start.encoder_skip if from_pca else None,
+            decoder_skip=start.decoder_skip if from_pca and reconstructs else None,
+            log_var=log_var if is_stochastic(regularizer) else None,
+        )
+        critic = None
+        if isinstance(regularizer, Adversarial):
+            critic = build_critic(
+                regularizer, embedder.n_features_in_, embedder.n_components_, generator
+            )
+        return EmbedderNet(
+            module,
+            _objective(embedder),
+            critic,
+            seed=net_seed,
+            patience=Patience(embedder.tol, embedder.n_iter_no_change),
+            lr=embedder.learning_rate_init,
+            batch_size=_batch_size(embedder, n),
+            device=device,
+            verbose=embedder.verbose,
+            **resolve_net_params(embedder.net_params),
+        ).initialize()
+
+
+def _batch_size(embedder: Any, n: int) -> int:
+    if embedder.batch_size == "auto":
+        return max(min(max(128, n // 4), 512), 4 * embedder.n_components_)
+    return embedder.batch_size
+
+
+def _objective(embedder: Any) -> Objective:
+    start, target = embedder._start, embedder._target
+    return Objective(
+        embedder.task_,
+        embedder.regularizer_,
+        embedder.reg_weight,
+        mean=start.mean,
+        scale=start.scale,
+        target_mean=target.mean,
+        target_factor=target.factor,
+    )
+
+
+def _isolated(embedder: Any, draw_seed: Any, device: torch.device) -> AbstractContextManager[None]:
+    """Seed torch's global generators if any code of the user's runs in the block."""
+    ours = (
+        embedder.encoder is None
+        and embedder.decoder is None
+        and is_ours(embedder.task_)
+        and is_ours(embedder.regularizer_)
+    )
+    return nullcontext() if ours else seeded(draw_seed(), device)

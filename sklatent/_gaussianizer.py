@@ -1,0 +1,288 @@
+"""Gaussianizer: the invertible map to N(0, I) as a transformer of its own."""
+
+from __future__ import annotations  # help() shows "ArrayLike", not its definition
+
+from collections.abc import Iterator
+from numbers import Integral
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
+from sklearn.utils import Tags, check_array, check_random_state, gen_batches
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
+
+from ._data import FLOATS, Data, check_X
+from ._start import CONSTANT
+from ._whitening import Whitening
+from .calibration import Gaussianization
+
+#: Number of samples that the nonlinear part of the map is learned from, at most.
+SUBSAMPLE = 100_000
+#: Number of values that are mapped at once.
+CHUNK = 2**18
+
+
+class Gaussianizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+    r"""Transform all features together, invertibly, to approximately N(0, I).
+
+    `sklearn.preprocessing.PowerTransformer` and `QuantileTransformer` make each feature Gaussian
+    on its own. Dependent features then are Gaussian one by one, but not jointly: a ring stays a
+    ring. This transformer makes the features Gaussian jointly, so that they are also
+    independent. The map z = T(x) is invertible, and its derivative is known. So the map is also a
+    model of the density of X,
+
+    .. math:: \log p(x) = \log N(T(x); 0, I) + \log |\det T'(x)|,
+
+    which `score_samples` evaluates, and which `sample` draws from.
+
+    `fit` standardizes and whitens the features, and then repeats three steps: find the directions
+    in which the samples are least Gaussian, transform the coordinate along each direction by an
+    increasing function, and whiten again (iterative Gaussianization [1]_, [2]_). `fit` stops if
+    no direction is significantly non-Gaussian. So Gaussian data and small data are whitened only.
+    See `calibration.Gaussianization` for the formulas.
+
+    Parameters
+    ----------
+    random_state : int, RandomState instance or None, default=None
+        Determines the directions, and the subsample if there are more than 100,000 samples.
+
+    Attributes
+    ----------
+    n_rounds_ : int
+        Number of nonlinear rounds. With 0, the map is affine.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    See Also
+    --------
+    sklearn.preprocessing.PowerTransformer : Makes each feature Gaussian, by a power.
+    sklearn.preprocessing.QuantileTransformer : Makes each feature Gaussian, by its ranks.
+    GaussianEmbedder : Reduces the dimension; ``calibration="gaussianize"`` ends with this map.
+
+    Notes
+    -----
+    **Components and features.** The whitening is the symmetric root of the correlation matrix,
+    and each round rotates back at its end. So each component corresponds to one feature, and
+    `get_feature_names_out` returns the names of the features.
+
+    **Units.** The map standardizes the features first. So shifts and positive changes of scale of
+    single features do not change the output of `transform`, up to rounding, and change
+    `score_samples` by the logarithm of the scales. Other linear maps of X, such as rotations,
+    negative scales and permutations of the features, change the random directions too. The two
+    densities then are different estimates of the same quality.
+
+    **Degenerate data.** A constant feature becomes zero, as in `StandardScaler`. If features are
+    linearly dependent (for example with fewer samples than features), the training samples are in
+    a subspace of dimension r. The map Gaussianizes the coordinates in the subspace, and keeps the
+    part of a new sample that is outside the subspace. So `inverse_transform` is exact for all
+    samples, but the output has covariance I in r dimensions only. `score_samples` is then the
+    log-density in the subspace, and -inf outside, like `scipy.stats.multivariate_normal` with
+    ``allow_singular=True``.
+
+    **Accuracy.** In float64, `inverse_transform` recovers a sample to within 1e-10 standard
+    deviations or better. In float32 the error is some hundredths of a standard deviation in the
+    worst case, if the data have clusters far apart.
+
+    **Weights.** Samples of weight zero are dropped. Other weights act like repetitions on the
+    means, the covariances and the distribution functions. But repeated samples count as more
+    evidence, so more rounds may be significant.
+
+    **Cost.** `fit` takes a few seconds for millions of samples with ten features, and up to a
+    minute for 100,000 samples with 64 features. If there are more than 100,000 samples, a random
+    subsample of 100,000 determines the nonlinear part of the map; all samples determine the
+    whitening. The time of a round is proportional to min(n_samples, 100,000) * n_features^2.
+    `fit` needs the memory of two copies of X in float64, or of about twenty copies of the
+    subsample. `transform` works in chunks and needs little memory beyond its output.
+
+    References
+    ----------
+    .. [1] Chen, S. S. and Gopinath, R. A. (2000). Gaussianization. NeurIPS 13.
+    .. [2] Laparra, V., Camps-Valls, G. and Malo, J. (2011). `Iterative Gaussianization: from ICA
+       to random rotations <https://arxiv.org/abs/1602.00229>`_. IEEE Transactions on Neural
+       Networks 22.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.datasets import make_moons
+    >>> from sklatent import Gaussianizer
+    >>> X, _ = make_moons(1000, noise=0.1, random_state=0)
+    >>> gaussianizer = Gaussianizer(random_state=0).fit(X)
+    >>> Z = gaussianizer.transform(X)
+    >>> bool(np.allclose(gaussianizer.inverse_transform(Z), X))
+    True
+    >>> inside, outside = gaussianizer.score_samples([[0.0, 1.0], [0.0, -1.0]])
+    >>> bool(inside > outside)
+    True
+    >>> gaussianizer.sample(5, random_state=0).shape
+    (5, 2)
+    """
+
+    _parameter_constraints: ClassVar[dict] = {"random_state": ["random_state"]}
+
+    def __init__(self, *, random_state=None):
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "n_rounds_")
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> Self:
+        """Learn the map.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            At least two samples.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Relative weight of each sample.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If all features are constant.
+        """
+        data = Data.check(self, None, X, None, sample_weight, reset=True)
+        random_state = check_random_state(self.random_state)
+        whitening = Whitening().fit(data.X, data.sample_weight)
+        if not whitening.axes_.size:
+            raise ValueError(CONSTANT)
+        if len(data) > SUBSAMPLE:
+            data = data.take(random_state.choice(len(data), SUBSAMPLE, replace=False))
+        u, _ = whitening.transform(data.X)
+        gaussianization = Gaussianization(random_state.randint(2**31)).fit(u, data.sample_weight)
+        self._whitening, self._gaussianization = whitening, gaussianization
+        self.n_rounds_ = gaussianization.n_rounds_
+        return self
+
+    def transform(self, X: ArrayLike) -> NDArray:
+        """Map samples to approximately N(0, I).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In the type of X, float32 or float64. The arithmetic is in float64.
+        """
+        rows = self._check_X(X)
+        Z = np.empty_like(rows)
+        for some in _chunks(rows):
+            u, outside = self._whitening.transform(rows[some])
+            Z[some] = self._whitening.join(self._gaussianization.transform(u), outside)
+        return Z
+
+    def inverse_transform(self, Z: ArrayLike) -> NDArray:
+        """Undo `transform`.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            Samples in the units of X, in the type of Z, float32 or float64.
+        """
+        check_is_fitted(self)
+        rows = check_array(Z, dtype=FLOATS, input_name="Z")
+        if rows.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"Z has {rows.shape[1]} components, but {type(self).__name__} is expecting "
+                f"{self.n_features_in_} components as input"
+            )
+        X = np.empty_like(rows)
+        for some in _chunks(rows):
+            u, outside = self._whitening.split(rows[some].astype(np.float64))
+            u = self._gaussianization.inverse_transform(u)
+            X[some] = self._whitening.inverse_transform(u, outside)
+        return X
+
+    def score_samples(self, X: ArrayLike) -> NDArray:
+        """Return the log-density of each sample, in nats.
+
+        The density is that of `sample`, in the units of X. It is exact, not a bound or an
+        estimate, and comparable with the log-likelihoods of `sklearn.mixture.GaussianMixture` and
+        `sklearn.neighbors.KernelDensity`. With linearly dependent features, see the notes of the
+        class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        rows = self._check_X(X)
+        log_density = np.empty(len(rows))
+        for some in _chunks(rows):
+            u, outside = self._whitening.transform(rows[some])
+            value = self._gaussianization.log_density(u) + self._whitening.log_slope_
+            contained = self._whitening.contains(rows[some], outside)
+            log_density[some] = np.where(contained, value, -np.inf)
+        return log_density
+
+    def score(
+        self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the mean of `score_samples`: the log-likelihood per sample, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n_samples,), default=None
+
+        Returns
+        -------
+        float
+        """
+        value = self.score_samples(X)
+        weight = _check_sample_weight(sample_weight, value, dtype=np.float64)
+        return float(np.average(value, weights=weight))
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> NDArray:
+        """Draw samples: draws from N(0, I), mapped back by `inverse_transform`.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
+        rank = self._whitening.axes_.shape[1]
+        u = check_random_state(random_state).standard_normal((n_samples, rank))
+        return self._whitening.inverse_transform(self._gaussianization.inverse_transform(u))
+
+    def _check_X(self, X):
+        check_is_fitted(self)
+        return check_X(self, X, reset=False)
+
+
+def _chunks(rows: NDArray) -> Iterator[slice]:
+    """Return slices of the samples that need little memory."""
+    return gen_batches(len(rows), max(1, CHUNK // rows.shape[1]))

@@ -1,0 +1,167 @@
+"""OutlierDetector: a threshold on the log-likelihood of any density model."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, _fit_context, clone
+from sklearn.model_selection import check_cv
+from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
+from sklearn.utils._metadata_requests import _RoutingNotSupportedMixin
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.validation import check_is_fitted
+
+
+class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+    r"""Detect the samples that are unlikely under a density model.
+
+    A sample x is an outlier if :math:`\log p(x) < t`, where log p is the model's
+    ``score_samples``. The threshold t is the quantile of order `contamination` of the scores of
+    the training samples.
+
+    A flexible model gives its training samples higher scores than new samples. Then more than a
+    share `contamination` of regular new samples is below the threshold. With `cv`, the threshold
+    comes from scores of samples that the model was not fitted to, and the share of false alarms
+    is close to `contamination`.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Density model with the methods ``fit`` and ``score_samples``, for example
+        `GaussianEmbedder`, `Gaussianizer`, `sklearn.mixture.GaussianMixture`, or a pipeline that
+        ends in one of these.
+
+    contamination : float in (0, 0.5], default=0.1
+        Share of outliers among the training samples. If no training sample is an outlier,
+        this is the share of false alarms.
+
+    cv : int, cross-validation generator, iterable or None, default=None
+        How to split the training samples to compute the threshold: the estimator is fitted
+        without each fold, and scores this fold. None fits one estimator only and uses its
+        scores of the training samples.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        Fitted to all training samples.
+    offset_ : float
+        Threshold t.
+    n_features_in_ : int
+        Number of features, if the estimator has this attribute.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, if the estimator has this attribute.
+
+    See Also
+    --------
+    sklearn.ensemble.IsolationForest : Needs no density model.
+    sklearn.neighbors.LocalOutlierFactor : Compares the density with that of the neighbors.
+
+    Notes
+    -----
+    With cross-validation, the threshold is a quantile of n held-out scores. The standard error of
+    the share of false alarms is about :math:`\sqrt{c (1 - c) / n}` for a `contamination` of c.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.decomposition import PCA
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from sklatent import OutlierDetector
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> benign, malignant = X[y == 1], X[y == 0]
+    >>> model = make_pipeline(StandardScaler(), PCA(4))
+    >>> detector = OutlierDetector(model, contamination=0.05, cv=5).fit(benign)
+    >>> float((detector.predict(malignant) == -1).mean()) > 0.75  # detected
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict] = {
+        "estimator": [HasMethods(["fit", "score_samples"])],
+        "contamination": [Interval(Real, 0, 0.5, closed="right")],
+        "cv": ["cv_object", None],
+    }
+
+    def __init__(self, estimator, *, contamination=0.1, cv=None):
+        self.estimator = estimator
+        self.contamination = contamination
+        self.cv = cv
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags = get_tags(self.estimator).input_tags
+        return tags
+
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+        """Fit the density model, and compute the threshold.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+        y : ignored
+            Present by convention.
+
+        Returns
+        -------
+        self
+        """
+        self.estimator_ = clone(self.estimator).fit(X)
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(self.estimator_, name):
+                setattr(self, name, getattr(self.estimator_, name))
+        scores = self.score_samples(X) if self.cv is None else self._held_out_scores(X)
+        self.offset_ = float(np.quantile(scores, self.contamination))
+        return self
+
+    def _held_out_scores(self, X):
+        (X,) = indexable(X)
+        scores = []
+        for train, test in check_cv(self.cv).split(X):
+            model = clone(self.estimator).fit(_safe_indexing(X, train))
+            scores.append(model.score_samples(_safe_indexing(X, test)))
+        return np.concatenate(scores)
+
+    def score_samples(self, X: ArrayLike) -> NDArray:
+        """Return the log-likelihood of each sample under the density model.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        check_is_fitted(self, "estimator_")
+        return self.estimator_.score_samples(X)
+
+    def decision_function(self, X: ArrayLike) -> NDArray:
+        """Return the log-likelihood minus the threshold; negative for outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: ArrayLike) -> NDArray:
+        """Return -1 for outliers and 1 for inliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        return np.where(self.decision_function(X) < 0, -1, 1)
