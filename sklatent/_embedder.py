@@ -35,7 +35,6 @@ from ._isolation import default_modes
 from ._model import Posterior
 from ._params import check_nested, is_stochastic, is_task, needs_y, predicts
 from ._warn import warn
-from .calibration import Gaussianization
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Regularizer
 from .tasks import TASKS, Classification, Reconstruction, Regression, Task
@@ -153,7 +152,9 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         - "affine": `calibration.AffineCalibration` gives the training embedding exactly the
           target's mean and covariance.
         - "gaussianize": `calibration.Gaussianization` also removes the remaining clusters,
-          skewness and heavy tails, in all directions. `posterior` is then not available.
+          skewness and heavy tails, in all directions. For a stochastic encoder, this map is
+          fitted to draws of the encoder, and an affine map follows. It is then also the prior
+          of `sample` and `score_samples` [3]_.
 
     learning_rate_init : float, default=1e-3
         Learning rate of the optimizer (Adam).
@@ -263,6 +264,8 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
        <https://arxiv.org/abs/1312.6114>`_. ICLR.
     .. [2] Burda, Y., Grosse, R. and Salakhutdinov, R. (2016). `Importance weighted autoencoders
        <https://arxiv.org/abs/1509.00519>`_. ICLR.
+    .. [3] Dai, B. and Wipf, D. (2019). `Diagnosing and enhancing VAE models
+       <https://arxiv.org/abs/1903.05789>`_. ICLR.
 
     Examples
     --------
@@ -562,20 +565,11 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         Posterior
             ``mean`` (the output of `transform`), ``std``, and ``cov`` if the components are
             correlated given the sample: after calibration, or with a full `target_cov`. ``cov``
-            has n_samples * n_components^2 entries.
-
-        Raises
-        ------
-        ValueError
-            After ``calibration="gaussianize"``, because the distribution is then not Gaussian.
+            has n_samples * n_components^2 entries. With ``calibration="gaussianize"``, the
+            distribution is not Gaussian. Its mean and covariance are computed from at least 128
+            fixed draws, and its mean differs from the output of `transform`.
         """
-        rows = self._check_X(X)
-        if isinstance(self._model.calibration, Gaussianization):
-            raise ValueError(
-                "posterior needs calibration='affine' or None: after calibration='gaussianize', "
-                "the distribution of the embedding given a sample is not Gaussian"
-            )
-        return self._model.posterior(rows)
+        return self._model.posterior(self._check_X(X))
 
     @available_if(_for_task("reconstruction"))
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
@@ -603,8 +597,10 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
     def sample(self, n_samples: int = 1, random_state: Any = None, noise: bool = True) -> NDArray:
         """Draw from the model that `score_samples` evaluates: decoded Gaussian draws plus noise.
 
-        For a stochastic encoder, the draws are decoded without the calibration, because the
-        calibration corrects the encoder's means only.
+        For a stochastic encoder, the affine calibration is not used, because it corrects the
+        encoder's means only. With ``calibration="gaussianize"`` the nonlinear map is used: the
+        decoder receives draws with the distribution that the encoder's draws have (a two-stage
+        variational autoencoder; reference 3 of the class).
 
         Parameters
         ----------

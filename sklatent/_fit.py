@@ -41,6 +41,9 @@ from .training import (
     build_critic,
 )
 
+#: Draws of a stochastic encoder for the map of its prior: at least so many in all, unless these
+#: are more than MOST_DRAWS for each sample.
+ENOUGH_DRAWS, MOST_DRAWS = 16384, 4
 RESERVOIR = 4096  # samples of a stream kept for the calibration
 STALE = (  # attributes of an earlier fit that a new one does not always set
     "_model",
@@ -265,16 +268,21 @@ class Fit:
         before: Model | None = getattr(embedder, "_model", None)
         embedder.net_ = net
         embedder._model = model = Model(embedder._start, embedder._target, net.uncompiled)
-        mean = model.encode_standardized(x)
+        mean, log_var = model.encode_standardized(x)
         if is_stochastic(embedder.regularizer_):
             self._count_active(mean, weight)
         if before is not None and not calibrate:
-            model.calibration, model.noise_variance = before.calibration, before.noise_variance
+            model.calibration, model.prior = before.calibration, before.prior
+            model.noise_variance = before.noise_variance
         else:
             if embedder.calibration == "affine":
                 model.calibration = AffineCalibration().fit(mean, weight)
-            elif embedder.calibration == "gaussianize":
+            elif embedder.calibration == "gaussianize" and log_var is None:
                 model.calibration = Gaussianization(net.draw_seed()).fit(mean, weight)
+            elif embedder.calibration == "gaussianize" and log_var is not None:
+                draws, weights = _draws(mean, log_var, weight, net.draw_seed())
+                model.prior = Gaussianization(net.draw_seed()).fit(draws, weights)
+                model.calibration = AffineCalibration().fit(model.prior.transform(mean), weight)
             if isinstance(embedder.task_, Reconstruction):
                 embedder.noise_variance_ = model.noise_variance = model.residual_variance(
                     x, mean, weight, self.valid, embedder.task_.noise == "diagonal"
@@ -439,6 +447,16 @@ def _objective(embedder: Any) -> Objective:
         target_mean=target.mean,
         target_factor=target.factor,
     )
+
+
+def _draws(
+    mean: NDArray, log_var: NDArray, weight: NDArray | None, seed: int
+) -> tuple[NDArray, NDArray | None]:
+    """Return draws of a stochastic encoder, several for each sample of small data."""
+    n_draws = min(max(ENOUGH_DRAWS // len(mean), 1), MOST_DRAWS)
+    noise = np.random.default_rng(seed).standard_normal((n_draws, *mean.shape))
+    draws = mean + np.exp(0.5 * log_var) * noise.astype(mean.dtype)
+    return np.concatenate(draws), None if weight is None else np.tile(weight, n_draws)
 
 
 def _isolated(embedder: Any, draw_seed: Any, device: torch.device) -> AbstractContextManager[None]:

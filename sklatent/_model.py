@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import ndtri
+from sklearn.utils import gen_batches
 from torch import nn
 
 from ._density import gaussian_coordinates, log_likelihood
@@ -55,6 +57,9 @@ class Model:
     autoencoder : Autoencoder
         In float32 and evaluation mode.
     calibration : AffineCalibration, Gaussianization or None
+    prior : Gaussianization or None
+        Map before the calibration, only for a stochastic encoder: takes the draws of the encoder
+        to N(0, I).
     noise_variance : float, ndarray of shape (p,) or None
         Residual variance of all features or of each feature, in the units of X.
     """
@@ -63,6 +68,7 @@ class Model:
     target: Target
     autoencoder: Autoencoder
     calibration: AffineCalibration | Gaussianization | None = None
+    prior: Gaussianization | None = None
     noise_variance: float | NDArray | None = None
     _float64: Autoencoder | None = field(default=None, init=False, repr=False)
 
@@ -75,15 +81,11 @@ class Model:
 
     def encode(self, X: NDArray) -> tuple[NDArray, NDArray | None]:
         """Return mean and log-variance (or None) of each sample in standard coordinates."""
-        means, log_vars = zip(
-            *(self._encode(self.start.standardize(rows)) for rows in _chunks(X)), strict=True
-        )
-        log_var = None if log_vars[0] is None else np.concatenate(log_vars)
-        return np.concatenate(means), log_var
+        return _joined(self._encode(self.start.standardize(rows)) for rows in _chunks(X))
 
-    def encode_standardized(self, x: NDArray) -> NDArray:
-        """Return the mean of each standardized sample in standard coordinates."""
-        return np.concatenate([self._encode(rows)[0] for rows in _chunks(x)])
+    def encode_standardized(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
+        """Return mean and log-variance (or None) of each standardized sample."""
+        return _joined(self._encode(rows) for rows in _chunks(x))
 
     def _encode(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
         module = self._module(x.dtype)
@@ -111,6 +113,7 @@ class Model:
 
     def calibrate(self, u: NDArray) -> NDArray:
         """Return calibrated standard coordinates."""
+        u = u if self.prior is None else self.prior.transform(u)
         return u if self.calibration is None else self.calibration.transform(u)
 
     # Units of the user
@@ -123,6 +126,8 @@ class Model:
         """Return the distribution of the embedding of each sample; see the estimator."""
         mean, log_var = self.encode(X)
         assert log_var is not None
+        if self.prior is not None:
+            return self._pushed_forward(mean, np.exp(0.5 * log_var))
         scale = self.target.factor
         if isinstance(self.calibration, AffineCalibration):
             scale = scale @ self.calibration.inverse_root_
@@ -133,11 +138,29 @@ class Model:
         cov = np.einsum("ij,nj,kj->nik", scale, var, scale, optimize=True).astype(mean.dtype)
         return Posterior(self.to_user(mean), std, cov)
 
+    def _pushed_forward(self, mean: NDArray, std: NDArray) -> Posterior:
+        """Return mean and covariance of the embedding of fixed draws from N(mean, std^2)."""
+        k = mean.shape[1]
+        draws = _moment_matched_draws(k)  # (m, k)
+        means, covs = [], []
+        for some in gen_batches(len(mean), max(1, CHUNK // len(draws))):
+            u = mean[some, None] + std[some, None] * draws.astype(mean.dtype)  # (n, m, k)
+            z = self.to_user(u.reshape(-1, k)).reshape(u.shape)
+            means.append(z.mean(axis=1))
+            centered = z - means[-1][:, None]
+            covs.append(np.einsum("nmi,nmj->nij", centered, centered) / (len(draws) - 1))
+        cov = np.concatenate(covs)
+        return Posterior(
+            np.concatenate(means), np.sqrt(np.diagonal(cov, axis1=1, axis2=2)).copy(), cov
+        )
+
     def reconstruct(self, z: NDArray) -> NDArray:
         """Decode embeddings z to samples."""
         u = self.target.to_standard(z)
         if self.calibration is not None:
             u = self.calibration.inverse_transform(u)
+        if self.prior is not None:
+            u = self.prior.inverse_transform(u)
         return self.start.unstandardize(self.decode(u))
 
     def generate(self, u: NDArray, noise: NDArray | None = None) -> NDArray:
@@ -152,8 +175,8 @@ class Model:
 
     @property
     def _density_calibration(self) -> AffineCalibration | Gaussianization | None:
-        # With a stochastic encoder, training makes the posterior draws N(0, I), not the means.
-        return None if self.stochastic else self.calibration
+        # With a stochastic encoder, training makes the encoder's draws N(0, I), not the means.
+        return self.prior if self.stochastic else self.calibration
 
     def log_likelihood(self, X: NDArray) -> tuple[NDArray, NDArray]:
         """Return the log-likelihood of each sample, and its effective sample size."""
@@ -201,6 +224,21 @@ class Model:
         ratios = np.average(squares.astype(np.float64), axis=0, weights=weight)
         variances = variance * (ratios / ratios.mean() if ratios.any() else np.ones(p))
         return (n * variances + variances.mean()) / (n + 1)
+
+
+def _moment_matched_draws(k: int) -> NDArray:
+    """Return fixed draws with mean zero and covariance I, so that linear maps are exact."""
+    m = max(128, 4 * 2 ** (k - 1).bit_length())
+    uniform = torch.quasirandom.SobolEngine(k, scramble=True, seed=0).draw(m, dtype=torch.float64)
+    draws = ndtri(uniform.clamp(2.0**-31, 1 - 2.0**-31).numpy())
+    return AffineCalibration().fit(draws).transform(draws)
+
+
+def _joined(
+    parts: Iterable[tuple[NDArray, NDArray | None]],
+) -> tuple[NDArray, NDArray | None]:
+    means, log_vars = zip(*parts, strict=True)
+    return np.concatenate(means), None if log_vars[0] is None else np.concatenate(log_vars)
 
 
 def _chunks(rows: NDArray) -> Iterator[NDArray]:

@@ -23,6 +23,8 @@ from sklearn.utils import get_tags
 from skorch.callbacks import Callback
 
 from sklatent import GaussianEmbedder
+from sklatent.calibration import AffineCalibration, Gaussianization
+from sklatent.metrics import epps_pulley_test
 from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
 from sklatent.tasks import Reconstruction, Task
 
@@ -990,11 +992,75 @@ def test_random_state_determines_the_directions_of_gaussianization(digits):
     assert np.abs(first - other).max() > 1e-3
 
 
-def test_gaussianized_posterior_is_refused(digits):
-    embedder = GaussianEmbedder(2, regularizer="kl", calibration="gaussianize", max_iter=1)
-    embedder.fit(digits[0][:200])
-    with pytest.raises(ValueError, match="posterior needs calibration='affine' or None"):
-        embedder.posterior(digits[0])
+@pytest.fixture(scope="module")
+def two_stages(digits):
+    """A stochastic encoder with a nonlinear prior, and one with N(0, I)."""
+    params = {"regularizer": "kl", "max_iter": 20, "random_state": 0, "target_mean": [1, 2, 3, 4]}
+    return [
+        GaussianEmbedder(4, calibration=calibration, **params).fit(digits[0])
+        for calibration in ("gaussianize", "affine")
+    ]
+
+
+def test_the_prior_of_a_stochastic_encoder_fits_its_draws(digits, two_stages):
+    train, test, *_ = digits
+    bent, affine = two_stages
+    assert bent._model.prior.n_rounds_ >= 1
+    assert isinstance(bent._model.calibration, AffineCalibration)
+    # The means have the target's moments, and the draws are closer to N(0, I) than before.
+    Z = bent.transform(train)
+    np.testing.assert_allclose(Z.mean(axis=0), [1, 2, 3, 4], atol=1e-5)
+    np.testing.assert_allclose(np.cov(Z.T), np.eye(4), atol=1e-5)
+    mean, log_var = bent._model.encode(test)
+    draws = mean + np.exp(log_var / 2) * np.random.default_rng(0).standard_normal(mean.shape)
+    before, after = (
+        epps_pulley_test(u, random_state=0).statistic
+        for u in (draws, bent._model.prior.transform(draws))
+    )
+    assert after < 0.5 * before
+    assert bent.score(test) > affine.score(test)
+    # The networks are the same, and the maps are inverted.
+    restored = [each.inverse_transform(each.transform(test)) for each in two_stages]
+    np.testing.assert_allclose(*restored, atol=1e-5)
+
+
+def test_gaussianized_posterior_is_that_of_mapped_draws(digits, two_stages):
+    X = digits[1][:5]
+    bent, affine = two_stages
+    mean, std, cov = bent.posterior(X)
+    u, log_var = bent._model.encode(X)
+    noise = np.random.default_rng(0).standard_normal((20_000, 1, 4))
+    z = bent._model.to_user((u + np.exp(log_var / 2) * noise).reshape(-1, 4)).reshape(-1, 5, 4)
+    error = 5 * std / np.sqrt(len(z))  # and a tenth of a standard deviation, by the 128 draws
+    assert (np.abs(mean - z.mean(axis=0)) < error + 0.1 * std).all()
+    np.testing.assert_allclose(std, z.std(axis=0), rtol=0.15)
+    np.testing.assert_allclose(std**2, np.diagonal(cov, axis1=1, axis2=2), rtol=1e-6)
+    # Linear maps are exact: without rounds, the draws give the Gaussian posterior.
+    linear = copy.deepcopy(affine)
+    linear._model.prior = Gaussianization()
+    linear._model.prior.fit(np.random.default_rng(0).standard_normal((50, 4)))
+    assert linear._model.prior.n_rounds_ == 0
+    inner = linear._model.prior.affine
+    mean, _, drawn = linear.posterior(X)
+    linear._model.prior, calibration = None, linear._model.calibration
+    joined = AffineCalibration()
+    joined.mean_ = inner.mean_ + calibration.mean_ @ inner.root_
+    joined.inverse_root_ = inner.inverse_root_ @ calibration.inverse_root_
+    root = linear._model.target.factor @ joined.inverse_root_.T
+    expected = np.einsum("ij,nj,kj->nik", root, np.exp(log_var), root)
+    np.testing.assert_allclose(drawn, expected, rtol=1e-4, atol=1e-8)
+    z = linear._model.target.to_user((u - joined.mean_) @ joined.inverse_root_)
+    np.testing.assert_allclose(mean, z, atol=1e-5)
+
+
+def test_the_prior_is_kept_until_a_stream_has_enough_samples(digits):
+    X = digits[0]
+    fitted = GaussianEmbedder(
+        8, regularizer="kl", calibration="gaussianize", max_iter=1, random_state=0
+    ).fit(X)
+    before = fitted._model.prior
+    assert fitted.partial_fit(X[:40])._model.prior is before
+    assert fitted.partial_fit(X[:60])._model.prior is not before
 
 
 # Errors and noise of a reconstruction

@@ -247,7 +247,7 @@ def test_losses_on_rows_are_those_of_the_decoded_embedding(task, y):
     model = embedder(task=task, regularizer=None).fit(X, y)
     net, x = model.net_, model._start.standardize(X)
     code = model.task_.encode(y)
-    output = model._model.decode(model._model.encode_standardized(x))
+    output = model._model.decode(model._model.encode_standardized(x)[0])
     expected = {
         Classification: lambda: -log_softmax(output, axis=1)[np.arange(400), code] / np.log(10),
         Regression: lambda: np.square(code - output).mean(axis=1),
