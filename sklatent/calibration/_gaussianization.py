@@ -1,5 +1,8 @@
 """An invertible map that makes the projections of an embedding in all directions Gaussian."""
 
+import warnings
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -12,21 +15,22 @@ from .._epps_pulley import KNOTS as FREQUENCIES
 from .._epps_pulley import NORMAL as NORMAL_CF
 from .._epps_pulley import WEIGHTS as EPPS_PULLEY
 from ._affine import AffineCalibration
+from ._flow import MixtureFlow
 from ._splines import KNOTS, Splines
 
 #: Histograms represent the projections. Their bin width of 1/32 is far below any bandwidth.
 BINS = np.linspace(-8, 8, 513)
 BIN_CF = np.exp(1j * np.outer(FREQUENCIES, BINS))
 
-MAX_ROUNDS = 64
+MAX_ROUNDS = 96
 DIRECTIONS = 128  # random directions that each round tests
 ASCENT_STEPS = 8  # of gradient ascent from the best directions
-SEARCH_ROWS = 16384  # samples used to find directions
-LEVEL = 0.05  # of the test that all directions of a round are Gaussian
+SEARCH_ROWS = 16384  # samples used to find directions and the number of rounds
+LEVEL = 0.05  # of the test that all directions of the embedding are Gaussian
 BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
-PATIENCE = 8  # rounds in which the mean statistic must fall by a tenth
+PATIENCE = 16  # rounds in which the log-density of held-out samples must increase
 LEAST_SLOPE = 1e-5  # of all rounds together: limits how much the inverse amplifies errors
-SPENT = 1 / 6  # share of the remaining logarithm of LEAST_SLOPE that a round may use
+SPENT = 1 / 16  # share of the remaining logarithm of LEAST_SLOPE that a round may use
 EXTREMES = 1.5  # samples on each side where no map is estimated; not an integer: no ties
 
 
@@ -82,12 +86,19 @@ def _null_eigenvalues() -> NDArray:
 
 
 NULL_EIGENVALUES = _null_eigenvalues()
-NULL_MEAN = NULL_EIGENVALUES.sum()
+#: Statistic that chance explains: the search for a rotation increases its expectation.
+CHANCE = 2 * NULL_EIGENVALUES.sum()
 #: For Gaussian samples, the largest statistic of all directions exceeds this threshold with a
 #: probability of at most LEVEL (Bonferroni; tail of the limit law after Zolotarev 1961).
 CRITICAL = NULL_EIGENVALUES[0] * chi2.isf(
     LEVEL / DIRECTIONS * np.sqrt(np.prod(1 - NULL_EIGENVALUES[1:] / NULL_EIGENVALUES[0])), 1
 )
+
+
+def _smoothed(x: NDArray, histogram: NDArray, h: float) -> tuple[NDArray, NDArray]:
+    """Return each column's distribution function at x with noise of std h, and h sqrt(2 pi) f."""
+    distance = (x[:, None] - BINS) / h
+    return ndtr(distance) @ histogram, np.exp(-np.square(distance) / 2) @ histogram
 
 
 def _gaussianizing(histogram: NDArray, n: float, strength: NDArray, floor: float) -> Splines:
@@ -100,9 +111,12 @@ def _gaussianizing(histogram: NDArray, n: float, strength: NDArray, floor: float
     low = np.minimum(BINS[(share >= EXTREMES / n).argmax(axis=0)], -1)
     high = np.maximum(BINS[(share >= 1 - EXTREMES / n).argmax(axis=0)], 1)
     x = np.clip(KNOTS[:, None], low, high)
-    distance = (x[:, None] - BINS[:, None]) / h  # (knots, bins, k)
-    cdf = np.einsum("ibj,bj->ij", ndtr(distance), histogram)
-    bumps = np.einsum("ibj,bj->ij", np.exp(-np.square(distance) / 2), histogram)
+    cdf, bumps = _smoothed(KNOTS, histogram, h)
+    for end, beyond in ((low, KNOTS[:, None] < low), (high, KNOTS[:, None] > high)):
+        at_end = (np.diagonal(part) for part in _smoothed(end, histogram, h))
+        cdf, bumps = (
+            np.where(beyond, at, part) for at, part in zip(at_end, (cdf, bumps), strict=True)
+        )
     scale = np.sqrt(1 + h * h)
     quantile = ndtri(np.clip(cdf, 1e-12, 1 - 1e-12))
     values = scale * quantile
@@ -152,10 +166,11 @@ class _Round(NamedTuple):
     def transform(self, u: NDArray) -> NDArray:
         return self.splines(self.affine.transform(u) @ self.rotation) @ self.rotation.T
 
-    def log_slope(self, u: NDArray) -> NDArray:
-        """Return the logarithm of the determinant of `transform`'s derivative at samples u."""
-        slopes = self.splines.slope(self.affine.transform(u) @ self.rotation)
-        return np.log(slopes).sum(axis=1) + self.affine.log_slope
+    def forward(self, u: NDArray) -> tuple[NDArray, NDArray]:
+        """Return `transform` and the logarithm of the determinant of its derivative."""
+        turned = self.affine.transform(u) @ self.rotation
+        log_slope = np.log(self.splines.slope(turned)).sum(axis=1) + self.affine.log_slope
+        return self.splines(turned) @ self.rotation.T, log_slope
 
     @property
     def least_slope(self) -> float:
@@ -167,37 +182,128 @@ class _Round(NamedTuple):
         return self.affine.inverse_transform(bent @ self.rotation.T)
 
 
+def _some(u: NDArray, weight: NDArray | None, rng: np.random.Generator):
+    """Return at most SEARCH_ROWS of the samples, and their weights."""
+    if len(u) <= SEARCH_ROWS:
+        return u, weight
+    rows = rng.choice(len(u), SEARCH_ROWS, replace=False)
+    return u[rows], None if weight is None else weight[rows]
+
+
+def _directions(u: NDArray, weight: NDArray | None, rng: np.random.Generator):
+    """Return random directions (k, m), and the statistics of the samples along them times n."""
+    directions = rng.standard_normal((u.shape[1], DIRECTIONS))
+    directions /= np.linalg.norm(directions, axis=0)
+    statistic = _epps_pulley(_histogram(u @ directions, weight))
+    return directions, statistic * _effective(len(u), weight)
+
+
+def _fit_round(
+    u: NDArray, weight: NDArray | None, rng: np.random.Generator, slope: float
+) -> _Round | None:
+    """Return a round for samples u, or None if the rounds before have used up the least slope."""
+    affine = AffineCalibration().fit(u, weight)
+    spent = LEAST_SLOPE / (slope * affine.least_slope)
+    if spent >= 1:
+        return None
+    white = affine.transform(u)
+    some, some_weight = _some(white, weight, rng)
+    directions, statistic = _directions(some, some_weight, rng)
+    # Pivoting selects the direction with the largest statistic first. Then the others are
+    # projected on the complement of the selected ones, and the largest is selected again.
+    rotation = qr(directions * statistic, pivoting=True)[0]
+    rotation = _ascend(some, some_weight, rotation)
+    histogram = _histogram(white @ rotation, weight)
+    n = _effective(len(u), weight)
+    statistic = n * _epps_pulley(histogram)
+    strength = 1 - CHANCE / np.maximum(statistic, CHANCE)
+    return _Round(affine, rotation, _gaussianizing(histogram, n, strength, spent**SPENT))
+
+
+def _layers(
+    u: NDArray, weight: NDArray | None, rng: np.random.Generator, flow: MixtureFlow | None
+) -> Iterator[tuple[MixtureFlow | _Round, NDArray]]:
+    """Yield the flow, if there is one, and the rounds, each with the samples u after this map."""
+    slope = 1.0  # lower bound on the slope of all maps so far, in any direction
+    if flow is not None:
+        slope, u = flow.least_slope, flow.transform(u)
+        yield flow, u
+    for _ in range(MAX_ROUNDS):
+        if (layer := _fit_round(u, weight, rng, slope)) is None:
+            return
+        slope, u = slope * layer.least_slope, layer.transform(u)
+        yield layer, u
+
+
+def _log_normal(z: NDArray) -> NDArray:
+    return -0.5 * (np.square(z).sum(axis=1) + z.shape[1] * np.log(2 * np.pi))
+
+
+def _choose(u: NDArray, weight: NDArray | None, rng: np.random.Generator) -> tuple[bool, int]:
+    """Return whether the flow, and how many maps, maximize the log-density of held-out samples."""
+    rows = rng.permutation(len(u) if weight is None else np.flatnonzero(weight))[:SEARCH_ROWS]
+    held, rest = np.split(rows, [len(rows) // 4])
+    w, held_weight = (None if weight is None else weight[part] for part in (rest, held))
+    u, v, log_slope = u[rest], u[held], np.zeros(len(held))
+
+    def log_density(u: NDArray, v: NDArray, log_slope: NDArray) -> float:
+        last = AffineCalibration().fit(u, w)
+        values = log_slope + last.log_slope + _log_normal(last.transform(v))
+        return float(np.average(values, weights=held_weight))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a rare value may be absent from the rest
+        best, n_maps, flow = log_density(u, v, log_slope), 0, None
+        if u.shape[1] > 1:
+            flow = MixtureFlow().fit(u, w, rng)
+            if log_density(flow.transform(u), *flow.forward(v)) <= best:
+                flow = None
+        for count, (layer, moved) in enumerate(_layers(u, w, rng, flow), start=1):
+            v, log_slopes = layer.forward(v)
+            log_slope += log_slopes
+            if (value := log_density(moved, v, log_slope)) > best:
+                best, n_maps = value, count
+            elif count >= n_maps + PATIENCE:
+                break
+    return flow is not None, n_maps
+
+
 class Gaussianization:
     r"""Invertible map that makes the projections of an embedding in all directions Gaussian.
 
-    .. math:: u \mapsto A \circ T_R \circ \dots \circ T_1(u), \qquad
+    .. math:: u \mapsto A \circ T_R \circ \dots \circ T_1 \circ G \circ A_0(u), \qquad
         T_r(u) = Q_r\, t_r(Q_r^T A_r(u)),
 
-    with affine maps A, A_r (`AffineCalibration`), rotations Q_r, and increasing functions t_r of
-    one coordinate each (Chen & Gopinath 2000; Laparra et al. 2011). The search for a rotation
-    starts from the most non-Gaussian of 128 random directions. Gradient ascent then increases the
-    Epps-Pulley statistics of the axes (Epps & Pulley 1983). Each round undoes its rotation at the
-    end, so that the components keep their meaning. Each coordinate is transformed by
+    with affine maps A, A_r (`AffineCalibration`), a probability flow G, rotations Q_r, and
+    increasing functions t_r of one coordinate each. The flow takes a Gaussian mixture with 64
+    centers to a Gaussian, and brings clusters of samples together (Song et al. 2021). The rounds
+    T_r then transform the samples along the axes of one rotation after another (Chen & Gopinath
+    2000; Laparra et al. 2011). The search for a rotation starts from the most non-Gaussian of 128
+    random directions. Gradient ascent then increases the Epps-Pulley statistics of the axes (Epps
+    & Pulley 1983). Each round undoes its rotation at the end, so that the components keep their
+    meaning. Each coordinate is transformed by
 
     .. math:: x \mapsto x + \lambda \big(\sqrt{1 + h^2}\, \Phi^{-1}(F_h(x)) - x\big),
 
     where F_h is the distribution function of the training samples plus Gaussian noise of standard
     deviation :math:`h = 2.5\, n^{-1/5}`. With :math:`\lambda = 1`, the transformation is smooth
-    and, for any h, the identity if the samples are Gaussian. The strength :math:`\lambda` is zero
-    if the statistic S of the coordinate is not significant. Otherwise it is
-    :math:`\lambda = 1 - E_0 / S`, with the expectation E_0 of S for Gaussian samples.
+    and, for any h, the identity if the samples are Gaussian. The strength is
+    :math:`\lambda = \max(0, 1 - 2 E_0 / S)`, with the statistic S of the coordinate and its
+    expectation E_0 for Gaussian samples. The factor 2 is there because the search for a rotation
+    increases S also for Gaussian samples.
 
-    The rounds end if none of 128 new directions has a significant statistic (with Bonferroni's
-    correction for 128 tests), if the statistics no longer decrease, if the bound on the slopes
-    below is reached, or after 64 rounds. Therefore an embedding that is Gaussian, or has few
-    samples, gets the affine map only.
+    If none of 128 random directions has a significant statistic (with Bonferroni's correction for
+    128 tests), the embedding gets the affine map only. Otherwise the maps are first fitted to three
+    quarters of the samples. The number of rounds, at most 96, maximizes the log-density of the
+    other quarter. The flow is used if the flow increases this log-density. Then the maps are
+    fitted to all samples.
 
-    Beyond the training samples, the map is linear along each coordinate. The map is strictly
-    increasing everywhere: the functions t_r have slopes above a floor. Two samples keep at least
-    1e-5 of the distance that they have after the affine map alone. Therefore `inverse_transform`
-    recovers u to within about :math:`10^5 \varepsilon (1 + |z|)` standard deviations of the
-    embedding, where z is the output of `transform` and :math:`\varepsilon` is 2e-16 in float64 and
-    1e-7 in float32.
+    Far beyond the training samples, the map is linear along each coordinate. The map is strictly
+    increasing everywhere: the flow and the functions t_r have slopes above a floor. Two samples
+    keep at least 1e-5 of the distance that they have after the affine map alone. Therefore
+    `inverse_transform` recovers u to within about :math:`10^5 \varepsilon (1 + |z|)` standard
+    deviations of the embedding, where z is the output of `transform` and :math:`\varepsilon` is
+    2e-16 in float64 and 1e-7 in float32.
 
     Parameters
     ----------
@@ -207,6 +313,8 @@ class Gaussianization:
     Attributes
     ----------
     n_rounds_ : int
+        Number of maps between the first and the last affine map, the flow included. 0 means that
+        the map is affine.
 
     References
     ----------
@@ -217,6 +325,8 @@ class Gaussianization:
       <https://doi.org/10.1093/imanum/2.2.123>`_. IMA Journal of Numerical Analysis 2.
     - Laparra, Camps-Valls & Malo (2011). `Iterative Gaussianization: from ICA to random rotations
       <https://arxiv.org/abs/1602.00229>`_. IEEE Transactions on Neural Networks 22.
+    - Song, Sohl-Dickstein, Kingma, Kumar, Ermon & Poole (2021). `Score-based generative modeling
+      through stochastic differential equations <https://arxiv.org/abs/2011.13456>`_. ICLR.
 
     Examples
     --------
@@ -248,47 +358,20 @@ class Gaussianization:
         variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(u.T, aweights=weight)))
         alive = variances > 0.5  # a direction that has not collapsed has the variance 1
         self._axes = np.eye(len(axes)) if alive.all() else axes[:, alive]
-        self._rounds: list[_Round] = []
+        self._rounds: list[MixtureFlow | _Round] = []
         self._last = AffineCalibration()
         if alive.any():
             u = u @ self._axes
-            means: list[float] = []
-            slope = 1.0  # lower bound on the slope of all rounds so far, in any direction
-            while layer := self._next_round(u, weight, rng, means, slope):
-                u = layer.transform(u)
-                slope *= layer.least_slope
-                self._rounds.append(layer)
+            some, some_weight = _some(u, weight, rng)
+            if _directions(some, some_weight, rng)[1].max() > CRITICAL:
+                with_flow, n_maps = _choose(u, weight, rng)
+                flow = MixtureFlow().fit(u, weight, rng) if with_flow else None
+                for layer, moved in islice(_layers(u, weight, rng, flow), n_maps):
+                    self._rounds.append(layer)
+                    u = moved
             self._last.fit(u, weight)
         self.n_rounds_ = len(self._rounds)
         return self
-
-    @staticmethod
-    def _next_round(u, weight, rng, means, slope):
-        """Return the next round, or None to stop. Append the mean statistic to means."""
-        affine = AffineCalibration().fit(u, weight)
-        white = affine.transform(u)
-        rows = slice(None)
-        if len(u) > SEARCH_ROWS:
-            rows = rng.choice(len(u), SEARCH_ROWS, replace=False)
-        some, some_weight = white[rows], None if weight is None else weight[rows]
-        directions = rng.standard_normal((u.shape[1], DIRECTIONS))
-        directions /= np.linalg.norm(directions, axis=0)
-        statistic = _epps_pulley(_histogram(some @ directions, some_weight))
-        statistic *= _effective(len(some), some_weight)
-        means.append(statistic.mean())
-        pays = len(means) <= PATIENCE or means[-1] < 0.9 * means[-1 - PATIENCE]
-        spent = LEAST_SLOPE / (slope * affine.least_slope)
-        if statistic.max() <= CRITICAL or not pays or len(means) > MAX_ROUNDS or spent >= 1:
-            return None
-        # Pivoting selects the direction with the largest statistic first. Then the others are
-        # projected on the complement of the selected ones, and the largest is selected again.
-        rotation = qr(directions * statistic, pivoting=True)[0]
-        rotation = _ascend(some, some_weight, rotation)
-        histogram = _histogram(white @ rotation, weight)
-        n = _effective(len(u), weight)
-        statistic = n * _epps_pulley(histogram)
-        strength = np.where(statistic > CRITICAL, 1 - NULL_MEAN / statistic, 0.0)
-        return _Round(affine, rotation, _gaussianizing(histogram, n, strength, spent**SPENT))
 
     def transform(self, u: NDArray) -> NDArray:
         """Return the Gaussianized samples, in the type of u."""
@@ -326,8 +409,8 @@ class Gaussianization:
         if self._axes.size:
             bent = flat = z @ self._axes
             for layer in self._rounds:
-                log_slope += layer.log_slope(bent)
-                bent = layer.transform(bent)
+                bent, log_slopes = layer.forward(bent)
+                log_slope += log_slopes
             log_slope += self._last.log_slope
             z = z + (self._last.transform(bent) - flat) @ self._axes.T
-        return log_slope - 0.5 * (np.square(z).sum(axis=1) + z.shape[1] * np.log(2 * np.pi))
+        return log_slope + _log_normal(z)
