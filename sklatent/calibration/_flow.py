@@ -15,7 +15,7 @@ START, END = 1.0, 8.0  # variances of the noise; at the end the mixture is nearl
 LEVELS = np.linspace(np.log(END), np.log(START), 15)  # logarithms of the variance
 STEP = LEVELS[0] - LEVELS[1]
 LEAST_SLOPE = 0.05  # the flow starts at a larger variance if the bound on its slope is lower
-CORRECTIONS = 2  # of the inverse; each divides its error by more than 1000
+CORRECTIONS = 4  # of the inverse; each divides its error by 10 or more, mostly by 10,000
 
 
 class MixtureFlow:
@@ -66,12 +66,12 @@ class MixtureFlow:
         if len(rows) > ROWS:
             rows = rng.choice(rows, ROWS, replace=False)
         kmeans = KMeans(
-            max(1, min(CENTERS, len(rows) // 4)),
+            max(1, min(CENTERS, len(rows) // 4, len(np.unique(u[rows], axis=0)))),
             n_init=1,
             max_iter=20,
             random_state=int(rng.integers(2**31)),
         ).fit(u[rows], sample_weight=share[rows])
-        total = np.bincount(kmeans.labels_, share[rows])
+        total = np.bincount(kmeans.labels_, share[rows], len(kmeans.cluster_centers_))
         self.centers = kmeans.cluster_centers_[total > 0]
         self.log_weights = np.log(total[total > 0] / total.sum())
         self.squares = np.square(self.centers).sum(axis=1)

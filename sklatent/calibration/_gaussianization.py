@@ -29,7 +29,8 @@ SEARCH_ROWS = 16384  # samples used to find directions and the number of rounds
 LEVEL = 0.05  # of the test that all directions of the embedding are Gaussian
 BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
 PATIENCE = 16  # rounds in which the log-density of held-out samples must increase
-LEAST_SLOPE = 1e-5  # of all rounds together: limits how much the inverse amplifies errors
+LEAST_GAIN = 1e-4  # increase that counts, in nats: far above rounding errors
+LEAST_SLOPE = 3e-5  # of all maps together: limits how much the inverse amplifies errors
 SPENT = 1 / 16  # share of the remaining logarithm of LEAST_SLOPE that a round may use
 EXTREMES = 1.5  # samples on each side where no map is estimated; not an integer: no ties
 
@@ -138,7 +139,8 @@ def _ascend(u: NDArray, weight: NDArray | None, rotation: NDArray) -> NDArray:
     for _ in range(ASCENT_STEPS + 1):
         p = u @ candidate
         histogram = _histogram(p, weight)
-        if (total := _epps_pulley(histogram).sum()) > best:
+        # Where rounding errors decide, similar samples would get different rotations.
+        if (total := _epps_pulley(histogram).sum()) > 1.001 * best:
             rotation, best, step = candidate, total, 1.2 * step
             slope = (u * share[:, None]).T @ _influence(p, histogram)
             inner = rotation.T @ slope
@@ -246,26 +248,31 @@ def _choose(u: NDArray, weight: NDArray | None, rng: np.random.Generator) -> tup
     w, held_weight = (None if weight is None else weight[part] for part in (rest, held))
     u, v, log_slope = u[rest], u[held], np.zeros(len(held))
 
-    def log_density(u: NDArray, v: NDArray, log_slope: NDArray) -> float:
+    def log_density(u: NDArray, v: NDArray, log_slope: NDArray) -> NDArray:
         last = AffineCalibration().fit(u, w)
-        values = log_slope + last.log_slope + _log_normal(last.transform(v))
-        return float(np.average(values, weights=held_weight))
+        return log_slope + last.log_slope + _log_normal(last.transform(v))
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a rare value may be absent from the rest
-        best, n_maps, flow = log_density(u, v, log_slope), 0, None
+        affine = log_density(u, v, log_slope)
+        flow = None
         if u.shape[1] > 1:
             flow = MixtureFlow().fit(u, w, rng)
-            if log_density(flow.transform(u), *flow.forward(v)) <= best:
-                flow = None
+            gain = log_density(flow.transform(u), *flow.forward(v)) - affine
+            flow = flow if np.average(gain, weights=held_weight) > 0 else None
+        best, error, n_maps = 0.0, 0.0, 0
         for count, (layer, moved) in enumerate(_layers(u, w, rng, flow), start=1):
             v, log_slopes = layer.forward(v)
             log_slope += log_slopes
-            if (value := log_density(moved, v, log_slope)) > best:
-                best, n_maps = value, count
+            gain = log_density(moved, v, log_slope) - affine
+            if (mean := np.average(gain, weights=held_weight)) > best + LEAST_GAIN:
+                best, n_maps = mean, count
+                variance = np.average((gain - mean) ** 2, weights=held_weight)
+                error = np.sqrt(variance / _effective(len(held), held_weight))
             elif count >= n_maps + PATIENCE:
                 break
-    return flow is not None, n_maps
+    # A gain below its standard error is often chance.
+    return flow is not None, n_maps if best > error else 0
 
 
 class Gaussianization:
@@ -295,8 +302,9 @@ class Gaussianization:
     If none of 128 random directions has a significant statistic (with Bonferroni's correction for
     128 tests), the embedding gets the affine map only. Otherwise the maps are first fitted to three
     quarters of the samples. The number of rounds, at most 96, maximizes the log-density of the
-    other quarter. The flow is used if the flow increases this log-density. Then the maps are
-    fitted to all samples.
+    other quarter. The flow is used if the flow increases this log-density. If the increase from
+    the affine map is below its standard error, the embedding gets the affine map. Otherwise the
+    maps are fitted to all samples.
 
     Far beyond the training samples, the map is linear along each coordinate. The map is strictly
     increasing everywhere: the flow and the functions t_r have slopes above a floor. Two samples
@@ -364,7 +372,8 @@ class Gaussianization:
             u = u @ self._axes
             some, some_weight = _some(u, weight, rng)
             if _directions(some, some_weight, rng)[1].max() > CRITICAL:
-                with_flow, n_maps = _choose(u, weight, rng)
+                # The number of draws until the choice must not influence the maps.
+                with_flow, n_maps = _choose(u, weight, np.random.default_rng(rng.integers(2**63)))
                 flow = MixtureFlow().fit(u, weight, rng) if with_flow else None
                 for layer, moved in islice(_layers(u, weight, rng, flow), n_maps):
                     self._rounds.append(layer)
