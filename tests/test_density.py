@@ -179,7 +179,7 @@ def test_quadrature_agrees(k, regularizer, calibration):
         assert embedder._model._density_calibration.n_rounds_ >= 1
     X = X[::6]
     value = embedder.score_samples(X)
-    expected = by_quadrature(embedder, X, 4001 if k == 1 else 241)
+    expected = by_quadrature(embedder, X, 4001 if k == 1 else 161)
     # It is not linear: the decoder's tangent at the mode would not do.
     np.testing.assert_allclose(value, expected, atol=0.25)
     assert np.sqrt(np.square(value - expected).mean()) < 0.04

@@ -1029,7 +1029,7 @@ def test_gaussianized_posterior_is_that_of_mapped_draws(digits, two_stages):
     bent, affine = two_stages
     mean, std, cov = bent.posterior(X)
     u, log_var = bent._model.encode(X)
-    noise = np.random.default_rng(0).standard_normal((20_000, 1, 4))
+    noise = np.random.default_rng(0).standard_normal((5000, 1, 4))
     z = bent._model.to_user((u + np.exp(log_var / 2) * noise).reshape(-1, 4)).reshape(-1, 5, 4)
     error = 5 * std / np.sqrt(len(z))  # and a tenth of a standard deviation, by the 128 draws
     assert (np.abs(mean - z.mean(axis=0)) < error + 0.1 * std).all()

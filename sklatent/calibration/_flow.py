@@ -5,7 +5,7 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 from sklearn.cluster import KMeans
 
 CENTERS = 64
@@ -99,10 +99,17 @@ class MixtureFlow:
         return np.exp(rises) * np.sqrt((1 + np.exp(LEVELS)) / (1 + END))
 
     def _logits(self, x: NDArray, level: float) -> NDArray:
-        return self.log_weights + (x @ self.centers.T - 0.5 * self.squares) / np.exp(level)
+        precision = np.exp(-level)
+        logits = x @ (precision * self.centers.T)
+        logits += self.log_weights - 0.5 * precision * self.squares
+        return logits
 
     def _responsibilities(self, x: NDArray, level: float) -> NDArray:
-        return softmax(self._logits(x, level), axis=1)
+        r = self._logits(x, level)
+        r -= r.max(axis=1, keepdims=True)
+        np.exp(r, out=r)
+        r /= r.sum(axis=1, keepdims=True)
+        return r
 
     def _velocity(self, x: NDArray, level: float) -> NDArray:
         return 0.5 * (x - self._responsibilities(x, level) @ self.centers)

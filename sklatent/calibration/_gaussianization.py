@@ -22,7 +22,7 @@ from ._splines import KNOTS, Splines
 BINS = np.linspace(-8, 8, 513)
 BIN_CF = np.exp(1j * np.outer(FREQUENCIES, BINS))
 
-MAX_ROUNDS = 96
+MAX_ROUNDS = 48
 DIRECTIONS = 128  # random directions that each round tests
 ASCENT_STEPS = 8  # of gradient ascent from the best directions
 SEARCH_ROWS = 16384  # samples used to find directions and the number of rounds
@@ -301,7 +301,7 @@ class Gaussianization:
 
     If none of 128 random directions has a significant statistic (with Bonferroni's correction for
     128 tests), the embedding gets the affine map only. Otherwise the maps are first fitted to three
-    quarters of the samples. The number of rounds, at most 96, maximizes the log-density of the
+    quarters of the samples. The number of rounds, at most 48, maximizes the log-density of the
     other quarter. The flow is used if the flow increases this log-density. If the increase from
     the affine map is below its standard error, the embedding gets the affine map. Otherwise the
     maps are fitted to all samples.
