@@ -70,7 +70,9 @@ class SlicedEppsPulley(Regularizer):
     in `MomentMatching`.
 
     Only N(0, I) has the projection N(0, 1) in every direction, so only N(0, I) scores zero. The
-    penalty therefore detects clusters and heavy tails, which `MomentMatching` does not.
+    penalty therefore detects clusters and heavy tails, which `MomentMatching` does not. The
+    gradient for clusters is small compared with the noise of a batch. If PCA's embedding has
+    clusters, use `SlicedWasserstein`.
 
     The integral is the trapezoidal rule on [-3, 3]. All knots are multiples of the first, so that
     one sine and one cosine per sample and direction are enough for all knots.
