@@ -36,10 +36,11 @@ class Gaussianizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     which `score_samples` evaluates, and which `sample` draws from.
 
-    `fit` standardizes and whitens the features, and then repeats three steps: find the directions
-    in which the samples are least Gaussian, transform the coordinate along each direction by an
-    increasing function, and whiten again (iterative Gaussianization [1]_, [2]_). `fit` stops if
-    no direction is significantly non-Gaussian. So Gaussian data and small data are whitened only.
+    `fit` standardizes and whitens the features. A flow then brings clusters together. Then `fit`
+    repeats three steps: find the directions in which the samples are least Gaussian, transform the
+    coordinate along each direction by an increasing function, and whiten again (iterative
+    Gaussianization [1]_, [2]_). Held-out samples choose the number of repetitions. Gaussian data
+    and small data are whitened only.
     See `calibration.Gaussianization` for the formulas.
 
     Parameters
@@ -50,7 +51,7 @@ class Gaussianizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     Attributes
     ----------
     n_rounds_ : int
-        Number of nonlinear rounds. With 0, the map is affine.
+        Number of nonlinear maps. With 0, the map is affine.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
 
@@ -86,7 +87,7 @@ class Gaussianizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
 
     **Weights.** Samples of weight zero are dropped. Other weights act like repetitions on the
     means, the covariances and the distribution functions. But repeated samples count as more
-    evidence, so more rounds may be significant.
+    evidence, so more maps may be significant.
 
     **Cost.** `fit` takes a few seconds for millions of samples with ten features, and up to a
     minute for 100,000 samples with 64 features. If there are more than 100,000 samples, a random

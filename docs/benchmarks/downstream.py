@@ -35,6 +35,7 @@ from sklearn.preprocessing import StandardScaler
 from sklatent import GaussianEmbedder, Gaussianizer
 from sklatent.metrics import classifier_two_sample_test
 from sklatent.regularizers import REGULARIZERS
+from sklatent.tasks import Reconstruction
 
 COMPONENTS = {"digits": 8, "breast_cancer": 4, "mnist": 8, "satellite": 6, "shuttle": 4}
 CLASSIFIERS = {
@@ -143,8 +144,9 @@ def detectors(k, seed):
         "PCA start, gaussianize": ours(max_iter=0, calibration="gaussianize"),
         "moment": ours(),
         "moment, gaussianize": ours(calibration="gaussianize"),
+        "moment, weighted": ours(task=Reconstruction(error="weighted")),
         "kl": ours(regularizer="kl"),
-        "sliced_wasserstein": ours(regularizer="sliced_wasserstein"),
+        "kl, gaussianize": ours(regularizer="kl", calibration="gaussianize"),
     }
 
 
