@@ -356,9 +356,7 @@ def cost():
 def main():
     """Measure and print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--data", type=Path, help="folder of .npz files with arrays X and y"
-    )
+    parser.add_argument("--data", type=Path, help="folder of .npz files with arrays X and y")
     parser.add_argument("--only", nargs="+", choices=DATA, help="data sets, instead of all")
     parser.add_argument("--splits", type=int, default=2)
     parser.add_argument("--cost", action="store_true", help="times and memory instead")

@@ -28,6 +28,7 @@ ASCENT_STEPS = 8  # of gradient ascent from the best directions
 SEARCH_ROWS = 16384  # samples used to find directions and the number of rounds
 LEVEL = 0.05  # of the test that all directions of the embedding are Gaussian
 BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
+FLOW_COMPONENTS = 32  # largest number with a flow: 64 centers are far apart in more components
 PATIENCE = 16  # rounds in which the log-density of held-out samples must increase
 LEAST_GAIN = 1e-4  # increase that counts, in nats: far above rounding errors
 LEAST_SLOPE = 3e-5  # of all maps together: limits how much the inverse amplifies errors
@@ -256,7 +257,7 @@ def _choose(u: NDArray, weight: NDArray | None, rng: np.random.Generator) -> tup
         warnings.simplefilter("ignore")  # a rare value may be absent from the rest
         affine = log_density(u, v, log_slope)
         flow = None
-        if u.shape[1] > 1:
+        if 1 < u.shape[1] <= FLOW_COMPONENTS:
             flow = MixtureFlow().fit(u, w, rng)
             gain = log_density(flow.transform(u), *flow.forward(v)) - affine
             flow = flow if np.average(gain, weights=held_weight) > 0 else None
@@ -302,9 +303,9 @@ class Gaussianization:
     If none of 128 random directions has a significant statistic (with Bonferroni's correction for
     128 tests), the embedding gets the affine map only. Otherwise the maps are first fitted to three
     quarters of the samples. The number of rounds, at most 48, maximizes the log-density of the
-    other quarter. The flow is used if the flow increases this log-density. If the increase from
-    the affine map is below its standard error, the embedding gets the affine map. Otherwise the
-    maps are fitted to all samples.
+    other quarter. The flow is used if there are at most 32 components, and if it increases this
+    log-density. If the increase from the affine map is below its standard error, the embedding gets
+    the affine map. Otherwise the maps are fitted to all samples.
 
     Far beyond the training samples, the map is linear along each coordinate. The map is strictly
     increasing everywhere: the flow and the functions t_r have slopes above a floor. Two samples
