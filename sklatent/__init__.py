@@ -10,6 +10,7 @@ __all__ = [
     "Gaussianizer",
     "OutlierDetector",
     "__version__",
+    "load",
 ]
 
 if TYPE_CHECKING:
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from ._embedder_cv import GaussianEmbedderCV
     from ._gaussianizer import Gaussianizer
     from ._outliers import OutlierDetector
+    from ._persistence import load
 
 _MODULES = {
     "GaussianEmbedder": "_embedder",
     "GaussianEmbedderCV": "_embedder_cv",
     "Gaussianizer": "_gaussianizer",
     "OutlierDetector": "_outliers",
+    "load": "_persistence",
 }
 
 

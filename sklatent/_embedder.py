@@ -30,10 +30,11 @@ from sklearn.utils.validation import (
 
 from ._data import FLOATS, Data, check_X
 from ._density import LEAST_EFFECTIVE
-from ._fit import Fit
+from ._fit import Fit, restore_net
 from ._isolation import default_modes
 from ._model import Posterior
 from ._params import check_nested, is_stochastic, is_task, needs_y, predicts
+from ._persistence import Storable
 from ._warn import warn
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Regularizer
@@ -63,7 +64,7 @@ def _stochastic(self: GaussianEmbedder) -> bool:
     )
 
 
-class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     r"""Nonlinear embedding that is approximately Gaussian.
 
     `fit` learns an encoder E (and a decoder D, if the task has one) that minimize
@@ -405,16 +406,24 @@ class GaussianEmbedder(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         """The fitted regularizer, or the parameter before the fit."""
         return self.regularizer_ if hasattr(self, "net_") else self.regularizer
 
-    def __getstate__(self) -> dict[str, Any]:
-        state = super().__getstate__()
-        if "_model" in state:  # the net stores the networks, so drop the copy
-            state = state | {"_model": replace(state["_model"], autoencoder=None)}
+    def _pack(self) -> dict[str, Any]:
+        state = super()._pack()
+        if "net_" in state:  # these attributes are in others too
+            model = state["_model"]
+            state["_model"] = replace(model, start=None, target=None, autoencoder=None)
+            state.pop("critic_", None)
         return state
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        if "_model" in state:
-            self._model.autoencoder = self.net_.uncompiled
+    def _unpack(self) -> None:
+        net: Any = vars(self).get("net_")
+        if net is None:
+            return
+        if isinstance(net, dict):
+            net = self.net_ = restore_net(self, net)
+        model = self._model
+        model.start, model.target, model.autoencoder = self._start, self._target, net.uncompiled
+        if net.critic_ is not None:
+            self.critic_ = net.critic_.module
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "net_")

@@ -337,9 +337,32 @@ class GaussianEmbedderCV(GaussianEmbedder):
         if self.refit:
             self.best_embedder_ = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
             self.best_embedder_.fit(X, y, sample_weight)
-            for name in set(vars(self.best_embedder_)) - {*params, "reg_weight", "warm_start"}:
-                setattr(self, name, getattr(self.best_embedder_, name))
+            self._take_over()
         return self
+
+    def _take_over(self):
+        """Set the fitted attributes of the best embedder."""
+        params = GaussianEmbedder._get_param_names()
+        fitted = vars(self.best_embedder_).items()
+        self.__dict__.update({name: value for name, value in fitted if name not in params})
+
+    def _pack(self) -> dict[str, Any]:
+        state, params = vars(self).copy(), self._get_param_names()
+        state.pop("scorer_", None)  # made from a parameter
+        if "best_embedder_" in state:  # it stores the attributes that this object shares with it
+            for name, value in vars(self.best_embedder_).items():
+                if name not in params and state.get(name) is value:
+                    state.pop(name, None)
+        return state
+
+    def _unpack(self) -> None:
+        own = vars(self).copy()
+        if "cv_results_" in own:
+            embedder = GaussianEmbedder(task=self.task)
+            self.scorer_ = _Search(embedder, self.scoring, self.refit, self.error_score).scorer
+        if "best_embedder_" in own:
+            self._take_over()
+            self.__dict__.update(own)
 
     def _check_halving(self, *, several):
         named = isinstance(self.refit, str) if several else not callable(self.refit)

@@ -430,6 +430,23 @@ def _build_net(embedder: Any, seed: int, net_seed: int, n: int) -> EmbedderNet:
         ).initialize()
 
 
+def restore_net(embedder: Any, state: dict[str, Any]) -> EmbedderNet:
+    """Return a fitted embedder's net from the state that `EmbedderNet.to_arrays` returned."""
+    fitted = copy.copy(embedder)
+    fixed = embedder._fixed  # the parameters may have changed since the fit
+    vars(fitted).update({name: fixed[name] for name in fixed.keys() & vars(embedder).keys()})
+    fitted.reg_weight, fitted.learning_rate_init = state["reg_weight"], state["settings"]["lr"]
+    try:
+        resolve_device(fitted.device)
+    except ValueError:
+        warn(f"device={fitted.device!r} is not available, so the networks are on the CPU")
+        fitted.device = "cpu"
+    with default_modes():
+        net = _build_net(fitted, seed=0, net_seed=state["seed"], n=1)
+        net.from_arrays(state)
+    return net
+
+
 def _batch_size(embedder: Any, n: int) -> int:
     if embedder.batch_size == "auto":
         return max(min(max(128, n // 4), 512), 4 * embedder.n_components_)

@@ -13,6 +13,7 @@ from sklearn.utils import Tags, check_array, check_random_state, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._data import FLOATS, Data, check_X
+from ._persistence import Storable
 from ._start import CONSTANT
 from ._whitening import Whitening
 from .calibration import Gaussianization
@@ -23,7 +24,7 @@ SUBSAMPLE = 100_000
 CHUNK = 2**18
 
 
-class Gaussianizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     r"""Transform all features together, invertibly, to approximately N(0, I).
 
     `sklearn.preprocessing.PowerTransformer` and `QuantileTransformer` make each feature Gaussian

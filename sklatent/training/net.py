@@ -2,10 +2,11 @@
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
@@ -359,6 +360,45 @@ class EmbedderNet(NeuralNet):
 
     # Copies
 
+    def to_arrays(self) -> dict[str, Any]:
+        """Return all that training has changed since `initialize`, with arrays for tensors."""
+        settings, patience, objective, states, generator, critic, *_ = self.checkpoint()
+        names = ("module", "optimizer", "critic", "critic_optimizer")
+        state = {
+            "seed": self.seed,
+            "reg_weight": objective.reg_weight,
+            "settings": settings,
+            "patience": patience,
+            "generator": generator,
+            "paused": None if critic is None else critic[1],
+            "history": list(self.history),
+            "scores": self.patience.scores_,
+            **dict(zip(names, states, strict=False)),
+        }
+        return _map_leaves(_to_array, state)
+
+    def from_arrays(self, state: dict[str, Any]) -> None:
+        """Continue from the state of a net that was initialized in the same way."""
+        state = _map_leaves(_to_tensor, state)
+        self.history.extend(state["history"])
+        self.patience.scores_ = state["scores"]
+        states, critic = [state["module"], state["optimizer"]], None
+        if self.critic_ is not None:
+            states += [state["critic"], state["critic_optimizer"]]
+            critic = self.critic_.regularizer, state["paused"]
+        self.restore(
+            (
+                state["settings"],
+                state["patience"],
+                self.criterion_,
+                states,
+                state["generator"],
+                critic,
+                len(self.history),
+                len(self.patience.scores_),
+            )
+        )
+
     @property
     def uncompiled(self) -> Autoencoder:
         """The modules before compilation."""
@@ -370,3 +410,20 @@ class EmbedderNet(NeuralNet):
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return new
+
+
+def _to_array(value: Any) -> Any:
+    return value.numpy(force=True) if isinstance(value, Tensor) else value
+
+
+def _to_tensor(value: Any) -> Any:
+    return torch.tensor(value) if isinstance(value, np.ndarray) else value
+
+
+def _map_leaves(function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a function to everything in nested dicts, lists and tuples."""
+    if isinstance(value, dict):
+        return {key: _map_leaves(function, item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map_leaves(function, item) for item in value)
+    return function(value)
