@@ -44,6 +44,7 @@ MODULES = (
     "_target",
     "_whitening",
     "calibration._affine",
+    "calibration._flow",
     "calibration._gaussianization",
     "calibration._splines",
     "metrics._scorers",
@@ -156,8 +157,8 @@ class Storable:
 def load(path: str | os.PathLike) -> Any:
     """Load an estimator from a file that its method ``save`` wrote.
 
-    Loading executes no code from the file. The file may contain only numbers, strings and arrays,
-    and the names of this package's classes.
+    Loading executes no code from the file. The file contains numbers, strings, arrays, and names
+    of classes of this package and of a few others. A name that is not on a fixed list is refused.
 
     Parameters
     ----------

@@ -5,6 +5,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import pkgutil
 import random
 import resource
 import signal
@@ -23,7 +24,14 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import sklatent
-from sklatent import GaussianEmbedder, GaussianEmbedderCV, Gaussianizer, OutlierDetector, load
+from sklatent import (
+    GaussianEmbedder,
+    GaussianEmbedderCV,
+    Gaussianizer,
+    OutlierDetector,
+    calibration,
+    load,
+)
 from sklatent import _persistence as persistence
 from sklatent.metrics import gaussianity_scorer, most_gaussian_within, reconstruction_scorer
 from sklatent.regularizers import Adversarial, MomentMatching, Regularizer, SlicedEppsPulley
@@ -66,21 +74,24 @@ def target_of(estimator):
 def results(estimator):
     """Return what the methods of an estimator return, in float64 and in float32."""
     found = {}
+    some, y = X[::6], target_of(estimator)
     for dtype in (np.float64, np.float32):
-        Z = np.asarray(estimator.transform(X.astype(dtype)))
+        Z = np.asarray(estimator.transform(some.astype(dtype)))
         found["transform", dtype] = Z
         for name in ("score_samples", "predict", "predict_proba"):
             if hasattr(estimator, name):
-                found[name, dtype] = getattr(estimator, name)(X.astype(dtype))
+                found[name, dtype] = getattr(estimator, name)(some.astype(dtype))
         if hasattr(estimator, "inverse_transform"):
             found["inverse_transform", dtype] = estimator.inverse_transform(Z)
     if hasattr(estimator, "sample"):
         found["sample"] = estimator.sample(5, random_state=0)
     if getattr(estimator, "calibration", "gaussianize") != "gaussianize":
-        for i, part in enumerate(estimator.posterior(X) if hasattr(estimator, "posterior") else ()):
+        for i, part in enumerate(
+            estimator.posterior(some) if hasattr(estimator, "posterior") else ()
+        ):
             found["posterior", i] = part
     if not isinstance(estimator, GaussianEmbedderCV):
-        found["score"] = estimator.score(X, target_of(estimator))
+        found["score"] = estimator.score(some, None if y is None else y[::6])
     found["names"] = estimator.get_feature_names_out()
     return found
 
@@ -124,10 +135,10 @@ def test_a_loaded_embedder_gives_the_same_bits_and_trains_on_alike(embedder, pat
         for name, value in embedder.get_params().items():
             assert type(again.get_params()[name]) is type(value)
     y = target_of(embedder)
-    warm = [each.set_params(warm_start=True).fit(X, y) for each in (embedder, *copies)]
-    for again in warm[1:]:
-        assert_equal(again, embedder)
+    # The map takes long to fit, and its seed is one of the arrays compared above.
+    settings = {"warm_start": True, "calibration": embedder.calibration and "affine"}
     for each in (embedder, *copies):
+        each.set_params(**settings).fit(X, y)
         each.partial_fit(X[::2], None if y is None else y[::2])
     copies[0] = through_file(copies[0], path)
     for each in (embedder, *copies):  # continues with the kept samples of the stream
@@ -136,8 +147,7 @@ def test_a_loaded_embedder_gives_the_same_bits_and_trains_on_alike(embedder, pat
         assert_equal(again, embedder)
 
 
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-@pytest.mark.parametrize("dependent", [False, True])
+@pytest.mark.parametrize(("dtype", "dependent"), [(np.float64, True), (np.float32, False)])
 def test_a_loaded_gaussianizer_gives_the_same_bits(path, dtype, dependent):
     rows = X.assign(sum=X.sum(axis=1)) if dependent else X
     gaussianizer = Gaussianizer(random_state=0).fit(rows.astype(dtype))
@@ -231,6 +241,13 @@ def test_an_absent_device_is_replaced_by_the_cpu(path):
     with pytest.warns(UserWarning, match="device='cuda:99' is not available"):
         again = load(path)
     np.testing.assert_array_equal(again.transform(X), embedder.transform(X))
+
+
+def test_all_calibrations_can_be_stored():
+    modules = {
+        f"calibration.{module.name}" for module in pkgutil.iter_modules(calibration.__path__)
+    }
+    assert modules <= set(persistence.MODULES)
 
 
 # What cannot be stored
@@ -412,7 +429,7 @@ def test_edited_files_with_a_valid_checksum_execute_nothing(small, path, monkeyp
     known, executed = set(persistence._classes().values()), []
     monkeypatch.setattr(os, "system", executed.append)
     rng = random.Random(0)
-    for _ in range(500):
+    for _ in range(300):
         some = dict(arrays)
         if rng.random() < 0.1:
             del some[rng.choice(sorted(some))]
