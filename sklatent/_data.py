@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -10,10 +11,13 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
+from sklearn.utils import get_tags
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, validate_data
 
 from ._params import is_task, needs_y
+from ._rows import Rows, as_rows, blocks
 
 FLOATS = (np.float64, np.float32)
 
@@ -24,15 +28,16 @@ class Data:
 
     Attributes
     ----------
-    X : ndarray of shape (n, p)
-        In float32 or float64.
+    X : ndarray or Rows of shape (n, p)
+        In float32 or float64. `Rows` for large or sparse data, if the estimator supports sparse
+        data.
     y : ndarray of shape (n, ...) or None
         Labels or numbers.
     sample_weight : ndarray of shape (n,) or None
         Weights with mean one; None if all weights are equal.
     """
 
-    X: NDArray
+    X: Any
     y: NDArray | None = None
     sample_weight: NDArray | None = None
 
@@ -66,7 +71,8 @@ class Data:
         ValueError
             For invalid data, or fewer than `least` samples of positive weight.
         """
-        kwargs = {"reset": reset, "ensure_min_samples": least}
+        sparse = get_tags(estimator).input_tags.sparse
+        kwargs = {"reset": reset, "ensure_min_samples": least, "sparse": sparse}
         classifies = is_task(task, "classification")
         if needs_y(task) or not (y is None or task is None or is_task(task, "reconstruction")):
             X, y = check_X(estimator, X, y, multi_output=not classifies, **kwargs)
@@ -76,11 +82,12 @@ class Data:
                 y = _numeric(y, task)
         else:
             X, y = check_X(estimator, X, **kwargs), None
+        rows = as_rows(X) if sparse else X
         if sample_weight is None:
-            return cls(X, y)
+            return cls(rows, y)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         kept = weight > 0
-        data, weight = cls(X, y).take(kept), (weight / weight.max())[kept]
+        data, weight = cls(rows, y).take(kept), (weight / weight.max())[kept]
         if len(data) < least:
             raise ValueError(
                 f"sample_weight must be positive for at least {least} samples, got {len(data)}"
@@ -92,21 +99,53 @@ class Data:
         return len(self.X)
 
     def take(self, index: Any) -> Self:
-        """Return some of the samples."""
+        """Return some of the samples; `Rows` are not read."""
         y, weight = (None if part is None else part[index] for part in (self.y, self.sample_weight))
-        return type(self)(self.X[index], y, weight)
+        X = self.X.take(index) if isinstance(self.X, Rows) else self.X[index]
+        return type(self)(X, y, weight)
+
+    def sample(self, size: int, random_state: Any, also: NDArray | None = None) -> NDArray | None:
+        """Return sorted indices of a random sample of `Rows`; None if all samples are needed.
+
+        Parameters
+        ----------
+        size : int
+        random_state : int or RandomState
+        also : ndarray or None
+            Sorted indices that the sample contains in any case.
+        """
+        if not isinstance(self.X, Rows) or len(self) <= size:
+            return None
+        index = sample_without_replacement(len(self), size, random_state=random_state)
+        return np.unique(index) if also is None else np.union1d(index, also)
+
+    def in_memory(self, size: int, random_state: Any) -> Self:
+        """Return the data with a dense X: a random sample of `Rows`, and else all samples."""
+        index = self.sample(size, random_state)
+        data = self if index is None else self.take(index)
+        return type(self)(data.X[:], data.y, data.sample_weight)
+
+    def blocks(self) -> Iterator[Self]:
+        """Return the data with a dense X, block by block for `Rows`."""
+        for some in blocks(self.X):
+            y, weight = (
+                None if part is None else part[some] for part in (self.y, self.sample_weight)
+            )
+            yield type(self)(self.X[some], y, weight)
 
 
-def check_X(estimator: BaseEstimator, X: Any, *y: Any, **kwargs: Any) -> Any:
+def check_X(estimator: BaseEstimator, X: Any, *y: Any, sparse: bool = False, **kwargs: Any) -> Any:
     """Validate X, and y if given, as `sklearn.utils.validation.validate_data` does."""
-    if issparse(X):
+    if issparse(X) and not sparse:
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
             "convert to a dense numpy array, sparse_output=False in encoders such as "
             "OneHotEncoder, or sparse_threshold=0 in ColumnTransformer."
         )
     try:
-        return validate_data(estimator, X, *y, dtype=FLOATS, **kwargs)
+        return validate_data(
+            estimator, X, *y, dtype=FLOATS, accept_sparse="csr" if sparse else False, **kwargs
+        )
     except ValueError as error:
         if str(error) != "Input contains NaN":  # message for a y of objects
             raise

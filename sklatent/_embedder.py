@@ -35,6 +35,7 @@ from ._isolation import default_modes
 from ._model import Posterior
 from ._params import check_nested, is_stochastic, is_task, needs_y, predicts
 from ._persistence import Storable
+from ._rows import as_rows, blocks, by_block
 from ._warn import warn
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Regularizer
@@ -386,6 +387,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        tags.input_tags.sparse = True
         if is_task(self._current_task, "classification"):
             tags.estimator_type = "classifier"
             tags.classifier_tags = ClassifierTags()
@@ -442,7 +444,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             Labels or numbers for a supervised task; the argument y of a callable task.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -495,7 +497,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         classes : array-like of shape (n_classes,), default=None
             All classes that will occur; by default the classes in the first call's y.
@@ -551,15 +553,15 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
         ndarray of shape (n_samples, n_components)
             In the type of X, float32 or float64. For a stochastic encoder, the means.
         """
-        u, _ = self._encode(X)
-        return self._model.to_user(u)
+        rows = self._check_X(X)
+        return by_block(lambda some: self._model.to_user(self._model.encode(some)[0]), rows)
 
     @available_if(_stochastic)
     def posterior(self, X: ArrayLike) -> Posterior:
@@ -567,7 +569,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -645,7 +647,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         return_effective_sample_size : bool, default=False
             Whether to return the effective sample size of each sample too.
 
@@ -663,7 +665,8 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
             If the effective sample size is below 5 for more than a tenth of the samples.
         """
         rows = self._check_X(X)
-        log_likelihood, effective = self._model.log_likelihood(rows)
+        parts = [self._model.log_likelihood(rows[some]) for some in blocks(rows)]
+        log_likelihood, effective = map(np.concatenate, zip(*parts, strict=True))
         low = np.mean(effective < LEAST_EFFECTIVE)
         if low > 0.1:
             warn(
@@ -680,7 +683,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -695,7 +698,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
 
         Returns
         -------
@@ -712,7 +715,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
         sample_weight : array-like of shape (n_samples,), default=None
 
@@ -741,13 +744,9 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         return -Fit(self, data, self.net_).mean_loss()
 
     def _output(self, X):
-        u, _ = self._encode(X)
-        return self._model.decode(u)
-
-    def _encode(self, X):
         rows = self._check_X(X)
-        return self._model.encode(rows)
+        return by_block(lambda some: self._model.decode(self._model.encode(some)[0]), rows)
 
     def _check_X(self, X):
         check_is_fitted(self)
-        return check_X(self, X, reset=False)
+        return as_rows(check_X(self, X, reset=False, sparse=True))

@@ -22,9 +22,9 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 from ._candidates import Candidates
 from ._data import Data
 from ._embedder import GaussianEmbedder
+from ._fit import fit_start
 from ._isolation import default_modes
 from ._params import check_n_components
-from ._start import PCAStart
 from .training import Drop
 
 SHARED = [
@@ -225,7 +225,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,) or (n_samples, n_outputs), default=None
             As in `GaussianEmbedder.fit`; the splitter and the scores use it too.
         sample_weight : array-like of shape (n_samples,), default=None
@@ -257,7 +257,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         check_n_components(self.n_components, *data.X.shape)
         if not isinstance(self.n_components, Integral):
             random_state = check_random_state(self.random_state)
-            start = PCAStart.fit(data.X, data.sample_weight, self.n_components, random_state)
+            start, _ = fit_start(data, self.n_components, random_state)
             embedder.n_components = params["n_components"] = len(start.components)
 
         X, y, groups = indexable(X, y, groups)

@@ -26,6 +26,7 @@ from ._params import (
     resolve_task,
 )
 from ._reservoir import Reservoir
+from ._rows import CHUNK, Rows, sample_size
 from ._start import PCAStart
 from ._target import ACTIVE_VARIANCE, Target
 from ._warn import warn
@@ -45,6 +46,7 @@ from .training import (
 #: are more than MOST_DRAWS for each sample.
 ENOUGH_DRAWS, MOST_DRAWS = 16384, 4
 RESERVOIR = 4096  # samples of a stream kept for the calibration
+CALIBRATION = 2**17  # most samples of large or sparse data that the calibration is fitted to
 STALE = (  # attributes of an earlier fit that a new one does not always set
     "_model",
     "_reservoir",
@@ -132,7 +134,7 @@ class Fit:
                 'information about X. init="pca" starts at an informative embedding.',
             )
         random_state = check_random_state(embedder.random_state)
-        start = PCAStart.fit(data.X, data.sample_weight, embedder.n_components, random_state)
+        start, sample = fit_start(data, embedder.n_components, random_state)
         embedder._start, embedder.n_components_ = start, len(start.components)
         _set_target(embedder)
         embedder.regularizer_ = resolve_regularizer(embedder.regularizer)
@@ -143,7 +145,7 @@ class Fit:
             )
         for stale in STALE:
             embedder.__dict__.pop(stale, None)
-        _set_task(embedder, data, classes)
+        _set_task(embedder, sample, data.y if classes is None else classes)
         embedder._fixed = _fixed(embedder)
         seed, net_seed = random_state.randint(np.iinfo(np.int32).max, size=2).tolist()
         return cls(embedder, data, _build_net(embedder, seed, net_seed, len(data)))
@@ -191,8 +193,16 @@ class Fit:
     def n_valid(self) -> int:
         """The number of samples to set aside; 0 without early stopping."""
         n, early_stopping = len(self.data), self.embedder.early_stopping
-        stops_early = n >= 10 if early_stopping == "auto" else early_stopping
-        return max(2, round(self.embedder.validation_fraction * n)) if stops_early else 0
+        if not (n >= 10 if early_stopping == "auto" else early_stopping):
+            return 0
+        n_valid = max(2, round(self.embedder.validation_fraction * n))
+        return min(n_valid, self._n_in_memory)
+
+    @property
+    def _n_in_memory(self) -> int:
+        """The number of samples that the networks can be given at once."""
+        n, p = self.data.X.shape
+        return min(CHUNK, sample_size(p)) if isinstance(self.data.X, Rows) else n
 
     def set_aside(self, n_valid: int) -> None:
         """Set n_valid samples aside for early stopping, and train on the others.
@@ -246,8 +256,12 @@ class Fit:
 
     def finish(self) -> None:
         """Fit the calibration, and set the fitted attributes of the embedder."""
-        x = self.embedder._start.standardize(self.data.X)
-        self._finish(x, self.data.sample_weight, calibrate=True)
+        data, held_out = self.data, self.valid
+        index = data.sample(CALIBRATION, self.net.seed, also=held_out)
+        if index is not None:
+            data = data.take(index)
+            held_out = None if held_out is None else np.searchsorted(index, held_out)
+        self._finish(self._standardized(data), data.sample_weight, held_out, calibrate=True)
 
     def finish_batch(self) -> None:
         """Add the data to the kept samples of the stream, and finish with the kept samples."""
@@ -256,14 +270,22 @@ class Fit:
         if past is None:
             past = Reservoir(RESERVOIR, check_random_state(self.net.draw_seed()))
         # Every call embeds the kept samples again: float32 halves memory and time.
-        x = embedder._start.standardize(self.data.X).astype(np.float32)
-        past.add(x, self.data.sample_weight)
+        past.add(self._standardized(self.data, np.float32), self.data.sample_weight)
         embedder._reservoir = past
         enough = len(past.samples) >= 10 * embedder.n_components_
-        self._finish(past.samples, past.weight, calibrate=enough)
+        self._finish(past.samples, past.weight, None, calibrate=enough)
 
-    def _finish(self, x: NDArray, weight: NDArray | None, calibrate: bool) -> None:
-        """Finish with standardized samples x; the first time, always fit the calibration."""
+    def _finish(
+        self,
+        x: NDArray | Rows,
+        weight: NDArray | None,
+        held_out: NDArray | None,
+        calibrate: bool,
+    ) -> None:
+        """Finish with standardized samples x; the first time, always fit the calibration.
+
+        `held_out` are the indices of the samples set aside, or None.
+        """
         embedder, net = self.embedder, self.net
         before: Model | None = getattr(embedder, "_model", None)
         embedder.net_ = net
@@ -285,7 +307,7 @@ class Fit:
                 model.calibration = AffineCalibration().fit(model.prior.transform(mean), weight)
             if isinstance(embedder.task_, Reconstruction):
                 embedder.noise_variance_ = model.noise_variance = model.residual_variance(
-                    x, mean, weight, self.valid, embedder.task_.noise == "diagonal"
+                    x, mean, weight, held_out, embedder.task_.noise == "diagonal"
                 )
         self._set_curves()
 
@@ -310,7 +332,7 @@ class Fit:
         if isinstance(embedder.regularizer_, Adversarial):
             embedder.critic_ = net.critic_.module
             embedder.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
-            embedder.critic_gap_ = net.critic_gap(self.valid_samples or self.samples)
+            embedder.critic_gap_ = net.critic_gap(self.valid_samples or self._in_memory())
         scores = net.patience.scores_
         missing = [np.nan] * (embedder.n_iter_ + 1 - len(scores))
         embedder.validation_scores_ = scores + missing if scores else None
@@ -324,18 +346,45 @@ class Fit:
         """
         embedder, net, model = self.embedder, self.net, self.embedder._model
         with default_modes(), _isolated(embedder, lambda: net.seed, net.device):
-            samples = self._samples(self.data)
             if embedder.task_ is None:
-                return float(net.losses_on(net.resample(samples))[0])
-            u = model.encode(self.data.X)[0]
-            output = None if net.uncompiled.decoder is None else model.decode(u)
-            losses = net.task_losses(samples, model.calibrate(u), output)
-        return float(np.average(losses, weights=self.data.sample_weight))
+                return float(net.losses_on(net.resample(self._in_memory()))[0])
+            losses = []
+            for data in self.data.blocks():
+                u = model.encode(data.X)[0]
+                output = None if net.uncompiled.decoder is None else model.decode(u)
+                losses.append(net.task_losses(self._samples(data), model.calibrate(u), output))
+        return float(np.average(np.concatenate(losses), weights=self.data.sample_weight))
 
     def _samples(self, data: Data) -> Any:
         task = self.embedder.task_
         y = None if data.y is None or task is None else task.encode(data.y)
-        return self.net.samples(self.embedder._start.standardize(data.X), y, data.sample_weight)
+        return self.net.samples(self._standardized(data), y, data.sample_weight)
+
+    def _in_memory(self) -> Any:
+        """Return all samples; of large or sparse data, as many as the networks can be given."""
+        return self._samples(self.data.in_memory(self._n_in_memory, self.net.seed))
+
+    def _standardized(self, data: Data, dtype: Any = None) -> Any:
+        def standardize(X: NDArray) -> NDArray:
+            x = self.embedder._start.standardize(X)
+            return x if dtype is None else x.astype(dtype)
+
+        return data.X.map(standardize) if isinstance(data.X, Rows) else standardize(data.X)
+
+
+def fit_start(
+    data: Data, n_components: int | float, random_state: np.random.RandomState
+) -> tuple[PCAStart, Data]:
+    """Return the start of training, and data that fit in memory and represent all data.
+
+    Large dense data start at the principal components of this sample, sparse data at those of
+    all samples.
+    """
+    sample = data.in_memory(sample_size(data.X.shape[1]), random_state)
+    X, weight = sample.X, sample.sample_weight
+    if len(sample) < len(data) and isinstance(data.X, Rows) and data.X.sparse is not None:
+        X, weight = data.X.sparse, data.sample_weight
+    return PCAStart.fit(X, weight, n_components, random_state), sample
 
 
 def _set_target(embedder: Any) -> None:
@@ -344,21 +393,22 @@ def _set_target(embedder: Any) -> None:
     embedder.target_mean_, embedder.target_cov_ = target.mean, target.cov
 
 
-def _set_task(embedder: Any, data: Data, classes: ArrayLike | None) -> None:
+def _set_task(embedder: Any, sample: Data, labels: ArrayLike | None) -> None:
+    """Learn the task's units from a sample, and its classes from all labels."""
     embedder.task_ = task = resolve_task(embedder.task)
     if task is None:
         return
-    y: Any = data.y
+    y: Any = sample.y
     classifies = isinstance(task, Classification)
     if classifies:
-        # Classification uses only the labels of y here, and `classes` names all labels.
-        y = data.y if classes is None else np.asarray(classes)
+        # Classification uses only the labels of y here.
+        y = np.asarray(labels)
         check_classes(y)
     start = embedder._start
-    x = start.standardize(data.X)
+    x = start.standardize(sample.X)
     if isinstance(task, Reconstruction):
         task.mean_, task.scale_ = start.mean, start.scale
-    task.fit(x, y, x @ start.encoder_skip.T, start.noise_variance, data.sample_weight)
+    task.fit(x, y, x @ start.encoder_skip.T, start.noise_variance, sample.sample_weight)
     if classifies:
         embedder.classes_ = task.classes_
 

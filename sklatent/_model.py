@@ -16,13 +16,12 @@ from torch import nn
 
 from ._density import gaussian_coordinates, log_likelihood
 from ._isolation import no_autocast
+from ._rows import CHUNK, Rows, blocks, chunks
 from ._start import PCAStart
 from ._target import Target
 from .calibration import AffineCalibration, Gaussianization
 from .networks import Autoencoder
 from .tasks import NOISE_FLOOR
-
-CHUNK = 8192  # samples embedded at a time, to limit the memory of the hidden layers
 
 
 class Posterior(NamedTuple):
@@ -79,11 +78,11 @@ class Model:
 
     # Standard coordinates
 
-    def encode(self, X: NDArray) -> tuple[NDArray, NDArray | None]:
+    def encode(self, X: NDArray | Rows) -> tuple[NDArray, NDArray | None]:
         """Return mean and log-variance (or None) of each sample in standard coordinates."""
         return _joined(self._encode(self.start.standardize(rows)) for rows in _chunks(X))
 
-    def encode_standardized(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
+    def encode_standardized(self, x: NDArray | Rows) -> tuple[NDArray, NDArray | None]:
         """Return mean and log-variance (or None) of each standardized sample."""
         return _joined(self._encode(rows) for rows in _chunks(x))
 
@@ -122,7 +121,7 @@ class Model:
         """Return the embedding z for standard coordinates before calibration."""
         return self.target.to_user(self.calibrate(u))
 
-    def posterior(self, X: NDArray) -> Posterior:
+    def posterior(self, X: NDArray | Rows) -> Posterior:
         """Return the distribution of the embedding of each sample; see the estimator."""
         mean, log_var = self.encode(X)
         assert log_var is not None
@@ -201,7 +200,7 @@ class Model:
 
     def residual_variance(
         self,
-        x: NDArray,
+        x: NDArray | Rows,
         u: NDArray,
         weight: NDArray | None,
         held_out: NDArray | None,
@@ -213,15 +212,21 @@ class Model:
         ratios are estimated on all samples and one more, whose squared residuals are all equal to
         the mean variance. So no variance is zero, although a feature can be constant.
         """
-        squares = np.square(x - self.decode(u))  # (n, p)
-        n, p = squares.shape
+        n, p = x.shape
+        sums, ratios = np.empty(n), np.zeros(p)
+        share = np.full(n, 1.0) if weight is None else weight
+        for some in blocks(x):
+            squares = np.square(x[some] - self.decode(u[some]))  # (n, p)
+            sums[some] = squares.sum(axis=1, dtype=np.float64)
+            if diagonal:
+                weights = None if weight is None else weight[some]
+                means = np.average(squares.astype(np.float64), axis=0, weights=weights)
+                ratios += share[some].sum() / share.sum() * means
         index = slice(None) if held_out is None else held_out
-        sums = squares[index].sum(axis=1, dtype=np.float64)
-        mean = np.average(sums, weights=None if weight is None else weight[index])
+        mean = np.average(sums[index], weights=None if weight is None else weight[index])
         variance = max(mean / max(1, p - u.shape[1]), NOISE_FLOOR) * self.start.scale**2
         if not diagonal:
             return variance
-        ratios = np.average(squares.astype(np.float64), axis=0, weights=weight)
         variances = variance * (ratios / ratios.mean() if ratios.any() else np.ones(p))
         return (n * variances + variances.mean()) / (n + 1)
 
@@ -241,8 +246,8 @@ def _joined(
     return np.concatenate(means), None if log_vars[0] is None else np.concatenate(log_vars)
 
 
-def _chunks(rows: NDArray) -> Iterator[NDArray]:
-    return (rows[start : start + CHUNK] for start in range(0, len(rows), CHUNK))
+def _chunks(rows: NDArray | Rows) -> Iterator[NDArray]:
+    return (rows[some] for some in chunks(rows))
 
 
 def _tensor(array: NDArray, module: nn.Module) -> torch.Tensor:

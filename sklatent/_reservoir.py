@@ -1,5 +1,7 @@
 """A random subset of bounded size of the samples of a stream."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,21 +28,24 @@ class Reservoir:
         self.samples: NDArray = np.empty((0, 0))
         self.weight: NDArray = np.empty(0)
 
-    def add(self, samples: NDArray, weight: NDArray | None) -> None:
-        """Add samples of shape (n, p), with their weights."""
+    def add(self, samples: Any, weight: NDArray | None) -> None:
+        """Add samples of shape (n, p), with their weights.
+
+        Only the samples that are kept are read: samples[index] is an ndarray.
+        """
         weight = np.ones(len(samples)) if weight is None else weight
         if self.n_seen == 0:
             self.samples = samples[:0]
         room = self.size - len(self.samples)
         self.samples = np.concatenate([self.samples, samples[:room]])
         self.weight = np.concatenate([self.weight, weight[:room]])
-        self.n_seen += len(samples[:room])
-        late, late_weight = samples[room:], weight[room:]
-        if len(late):
+        self.n_seen += min(room, len(samples))
+        n_late = len(samples) - room
+        if n_late > 0:
             # The i-th sample draws one of i places. The reservoir keeps the first `size` places.
-            ordinal = self.n_seen + np.arange(1, len(late) + 1)
+            ordinal = self.n_seen + np.arange(1, n_late + 1)
             place = self.random_state.randint(0, ordinal)
-            kept = place < self.size
-            self.samples[place[kept]] = late[kept]
-            self.weight[place[kept]] = late_weight[kept]
-            self.n_seen += len(late)
+            late = np.flatnonzero(place < self.size)
+            self.samples[place[late]] = samples[room + late]
+            self.weight[place[late]] = weight[room + late]
+            self.n_seen += n_late

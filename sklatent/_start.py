@@ -1,13 +1,20 @@
 """The start of training: the units of X and its whitened principal components, in float64."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import diags_array, issparse
+from scipy.sparse.linalg import LinearOperator, svds
 from sklearn.decomposition import PCA
+from sklearn.utils.extmath import svd_flip
+from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
 from .tasks import NOISE_FLOOR
+
+#: Number of features up to which the covariance matrix of sparse data is computed.
+FEW_FEATURES = 1000
 
 CONSTANT = "X is constant: at least one feature must vary"
 
@@ -42,7 +49,7 @@ class PCAStart:
     @classmethod
     def fit(
         cls,
-        X: NDArray,
+        X: Any,
         weight: NDArray | None,
         n_components: int | float,
         random_state: np.random.RandomState,
@@ -51,51 +58,31 @@ class PCAStart:
 
         Parameters
         ----------
-        X : ndarray of shape (n, p)
+        X : ndarray or CSR matrix of shape (n, p)
         weight : ndarray of shape (n,) or None
             Positive weights.
         n_components : int or float
             As in `sklearn.decomposition.PCA`.
         random_state : RandomState
-            Random state of the randomized solver.
+            Random state of the solver.
 
         Raises
         ------
         ValueError
             If X is constant, or if n_components exceeds the rank of X.
         """
+        components_of = _sparse_components if issparse(X) else _dense_components
+        mean, feature_variances, components, variances, error = components_of(
+            X, weight, n_components, random_state
+        )
         n, p = X.shape
-        mean = np.average(X.astype(np.float64), axis=0, weights=weight)
-        centered = X - mean
-        # The rounding errors of the mean grow with the offset of X. A second pass corrects a mean
-        # whose errors are large relative to the standard deviations.
-        correction = np.average(centered, axis=0, weights=weight)
-        mean += correction
-        centered -= correction
-        share = np.ones(n) if weight is None else weight * (n / weight.sum())
-        feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
+        k = len(components)
         scale = np.sqrt(feature_variances.mean())
-        if not np.ptp(X, axis=0).any():
-            raise ValueError(CONSTANT)
-        rows = np.divide(centered, scale, out=centered)
-        if weight is not None:
-            # PCA does not support weights. Samples scaled by the square roots of their weights have
-            # the same axes. The mirror image of each sample keeps the mean at zero.
-            rows *= np.sqrt(share)[:, None]
-            rows = np.concatenate([rows, -rows])
-        pca = PCA(n_components, random_state=random_state).fit(rows)
-        eps = np.finfo(np.float64).eps
-        if pca.explained_variance_[-1] < np.sqrt(eps) * pca.explained_variance_[0]:
-            # The eigenvalues of a covariance matrix have errors of eps times the largest.
-            # Singular values have errors of eps times the largest singular value.
-            pca = PCA(n_components, svd_solver="full").fit(rows)
-        k = int(pca.n_components_)
-        variances = pca.explained_variance_ * (len(rows) - 1) / (len(rows) / n * (n - 1))
-        # Two errors can appear as variance: errors of the singular values, and rounding of X.
-        # Arithmetic on a feature before `fit` adds a few units of rounding error.
+        # Two errors can appear as variance: errors of the solver, and rounding of X. Arithmetic on
+        # a feature before `fit` adds a few units of rounding error.
         squares = np.square(mean) / 4 + 16 * feature_variances
-        rounding = np.finfo(X.dtype).eps ** 2 * np.square(pca.components_) @ (squares / scale**2)
-        rank = int((variances > np.maximum(variances[0] * (max(n, p) * eps) ** 2, rounding)).sum())
+        rounding = np.finfo(X.dtype).eps ** 2 * np.square(components) @ (squares / scale**2)
+        rank = int((variances > np.maximum(variances[0] * error, rounding)).sum())
         if rank == 0:
             raise ValueError(CONSTANT)
         if rank < k:
@@ -105,7 +92,7 @@ class PCAStart:
                 f"Set n_components to at most {rank}."
             )
         noise_variance = max(0.0, p - variances.sum()) / (p - k) if k < p else 0.0
-        return cls(mean, float(scale), pca.components_, variances, float(noise_variance))
+        return cls(mean, float(scale), components, variances, float(noise_variance))
 
     @property
     def encoder_skip(self) -> NDArray:
@@ -130,3 +117,84 @@ class PCAStart:
     def unstandardize(self, x: NDArray) -> NDArray:
         """Return samples in the units of X, in the type of x."""
         return (x * self.scale + self.mean).astype(x.dtype, copy=False)
+
+
+def _dense_components(
+    X: NDArray,
+    weight: NDArray | None,
+    n_components: int | float,
+    random_state: np.random.RandomState,
+) -> tuple[NDArray, NDArray, NDArray, NDArray, float]:
+    """Return means and variances of the features, and axes and variances of the components.
+
+    The last value is the relative error of the components' variances.
+    """
+    n, p = X.shape
+    mean = np.average(X.astype(np.float64), axis=0, weights=weight)
+    centered = X - mean
+    # The rounding errors of the mean grow with the offset of X. A second pass corrects a mean
+    # whose errors are large relative to the standard deviations.
+    correction = np.average(centered, axis=0, weights=weight)
+    mean += correction
+    centered -= correction
+    share = np.ones(n) if weight is None else weight * (n / weight.sum())
+    feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
+    if not np.ptp(X, axis=0).any():
+        raise ValueError(CONSTANT)
+    rows = np.divide(centered, np.sqrt(feature_variances.mean()), out=centered)
+    if weight is not None:
+        # PCA does not support weights. Samples scaled by the square roots of their weights have
+        # the same axes. The mirror image of each sample keeps the mean at zero.
+        rows *= np.sqrt(share)[:, None]
+        rows = np.concatenate([rows, rows])
+        np.negative(rows[n:], out=rows[n:])
+    pca = PCA(n_components, random_state=random_state).fit(rows)
+    eps = np.finfo(np.float64).eps
+    if pca.explained_variance_[-1] < np.sqrt(eps) * pca.explained_variance_[0]:
+        # The eigenvalues of a covariance matrix have errors of eps times the largest.
+        # Singular values have errors of eps times the largest singular value.
+        pca = PCA(n_components, svd_solver="full").fit(rows)
+    variances = pca.explained_variance_ * (len(rows) - 1) / (len(rows) / n * (n - 1))
+    return mean, feature_variances, pca.components_, variances, (max(n, p) * eps) ** 2
+
+
+def _sparse_components(
+    X: Any,
+    weight: NDArray | None,
+    n_components: int | float,
+    random_state: np.random.RandomState,
+) -> tuple[NDArray, NDArray, NDArray, NDArray, float]:
+    """Return the same for a CSR matrix, with the two solvers of PCA for sparse data.
+
+    `PCA` itself does not support weights.
+    """
+    n, p = X.shape
+    X = X.astype(np.float64)
+    mean, feature_variances = mean_variance_axis(X, axis=0, weights=weight)
+    if np.array_equal(*min_max_axis(X, axis=0)):
+        raise ValueError(CONSTANT)
+    feature_variances = feature_variances * (n / (n - 1))
+    scale2 = feature_variances.mean()
+    root = np.ones(n) if weight is None else np.sqrt(weight * (n / weight.sum()))
+    rows = diags_array(root).tocsr() @ X
+    share = not isinstance(n_components, int | np.integer)
+    if share or p <= FEW_FEATURES or n_components >= min(n, p):
+        products = (rows.T @ rows).toarray() - n * np.outer(mean, mean)
+        variances, axes = np.linalg.eigh(products / (scale2 * (n - 1)))
+        variances, axes = np.maximum(variances[::-1], 0.0), axes.T[::-1]
+        k = n_components
+        if share:
+            k = int(np.searchsorted(np.cumsum(variances) / p, n_components, side="right")) + 1
+        variances, axes = variances[:k], axes[:k]
+    else:
+        centered = LinearOperator(
+            shape=(n, p),
+            dtype=np.float64,
+            matvec=lambda v: rows @ v.ravel() - root * (mean @ v.ravel()),
+            rmatvec=lambda u: rows.T @ u.ravel() - mean * (root @ u.ravel()),
+        )
+        v0 = random_state.uniform(-1, 1, min(n, p))
+        _, values, axes = svds(centered, n_components, v0=v0)
+        variances, axes = np.square(values[::-1]) / (scale2 * (n - 1)), axes[::-1]
+    _, axes = svd_flip(None, axes, u_based_decision=False)
+    return mean, feature_variances, axes, variances, max(n, p) * np.finfo(np.float64).eps

@@ -75,7 +75,10 @@ ESTIMATORS = [
 
 EXPECTED_FAILURES = {
     name: "a weight is how often a sample is drawn, at random; see test_sample_weight.py"
-    for name in ("check_sample_weight_equivalence_on_dense_data",)
+    for name in (
+        "check_sample_weight_equivalence_on_dense_data",
+        "check_sample_weight_equivalence_on_sparse_data",
+    )
 }
 MORE_EVIDENCE = {
     name: "repeated samples are more evidence than weights; see test_gaussianizer.py"

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA
 
-from sklatent import GaussianEmbedder
+from sklatent import GaussianEmbedder, _start
 from sklatent._start import PCAStart
 
 
@@ -259,3 +260,37 @@ def test_the_first_layer_notices_components_of_little_variance():
     assert np.abs(slopes).mean(axis=1).min() > 0.3
     # Along the component of little variance they are U(-b, b), b = 3 over the root of 3 features.
     assert 0.95 * np.sqrt(3) < np.abs(slopes[1]).max() < 1.001 * np.sqrt(3)
+
+
+@pytest.mark.parametrize("few_features", [1000, 0])  # covariance matrix, ARPACK
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", ["digits", "diabetes", "wide"])
+def test_sparse_samples_start_where_dense_samples_do(name, weighted, few_features, monkeypatch):
+    monkeypatch.setattr(_start, "FEW_FEATURES", few_features)
+    X, k = DATA[name]
+    weight = np.linspace(0.1, 2, len(X)) if weighted else None
+    dense, sparse = fit(X, k, weight), fit(csr_array(X), k, weight)
+    np.testing.assert_allclose(sparse.mean, dense.mean, atol=1e-12 * dense.scale)
+    assert sparse.scale == pytest.approx(dense.scale, rel=1e-12)
+    np.testing.assert_allclose(sparse.variances, dense.variances, rtol=1e-9)
+    np.testing.assert_allclose(sparse.components, dense.components, rtol=0, atol=1e-7)
+    assert sparse.noise_variance == pytest.approx(dense.noise_variance, rel=1e-9)
+
+
+@pytest.mark.parametrize("n_components", [0.5, 0.9, 60, 64])
+def test_sparse_samples_can_keep_a_share_of_variance_or_all(n_components):
+    X = DATA["digits"][0] + 0.1 * np.random.default_rng(0).normal(size=(1797, 64))
+    dense, sparse = fit(X, n_components), fit(csr_array(X), n_components)
+    np.testing.assert_allclose(sparse.variances, dense.variances, rtol=1e-9)
+
+
+@pytest.mark.parametrize("few_features", [1000, 0])
+def test_sparse_samples_have_a_rank(few_features, monkeypatch):
+    monkeypatch.setattr(_start, "FEW_FEATURES", few_features)
+    factors = np.random.default_rng(0).normal(size=(100, 3))
+    X = np.concatenate([factors, factors @ np.ones((3, 5)), np.zeros((100, 2))], axis=1)
+    assert len(fit(csr_array(X), 3).components) == 3
+    with pytest.raises(ValueError, match="n_components=5 exceeds the rank of X: only 3"):
+        fit(csr_array(X), 5)
+    with pytest.raises(ValueError, match="X is constant"):
+        fit(csr_array(np.ones((100, 10))), 5)

@@ -1,6 +1,9 @@
 """Minibatches as slices of tensors, drawn by sample weight."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +15,13 @@ class Samples(Dataset):
 
     Parameters
     ----------
-    x : Tensor of shape (n, p)
+    x : Tensor or Drawn of shape (n, p)
     y : Tensor of shape (n, ...) or None
     weight : Tensor of shape (n,) or None
         Positive sample weights, on the CPU.
     """
 
-    def __init__(self, x: Tensor, y: Tensor | None = None, weight: Tensor | None = None) -> None:
+    def __init__(self, x: Any, y: Tensor | None = None, weight: Tensor | None = None) -> None:
         self.x = x
         self.y = y
         self.weight = weight
@@ -26,9 +29,34 @@ class Samples(Dataset):
     def __len__(self) -> int:
         return len(self.x)
 
-    def __getitem__(self, index: Tensor) -> tuple[Tensor, Tensor | None]:
+    def __getitem__(self, index: Tensor | slice) -> tuple[Tensor, Tensor | None]:
         y = None if self.y is None else self.y[index]
         return self.x[index], y
+
+
+class Drawn:
+    """Samples that become a tensor when they are drawn.
+
+    Parameters
+    ----------
+    rows : array-like of shape (n, p)
+        ``rows[index]`` is an ndarray.
+    target : str or torch.device
+        Device of the tensors.
+    """
+
+    device = torch.device("cpu")  # of the indices
+
+    def __init__(self, rows: Any, target: Any) -> None:
+        self.rows = rows
+        self.target = target
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: Tensor | slice) -> Tensor:
+        rows = self.rows[index.numpy() if isinstance(index, Tensor) else index]
+        return torch.tensor(rows, dtype=torch.float32, device=self.target)
 
 
 class Batches:

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..networks import Autoencoder, Embedding
 from ..regularizers import Adversarial
-from .batches import Batches, Samples, systematic_resample
+from .batches import Batches, Drawn, Samples, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
 from .critic import Critic
 from .objective import Objective
@@ -207,22 +207,27 @@ class EmbedderNet(NeuralNet):
         """Shape of the stack of models; () for a single model."""
         return ()
 
-    def samples(self, x: NDArray, y: NDArray | None, weight: NDArray | None) -> Samples:
-        """Return `Samples` on the device: floats as float32, integers as int64."""
+    def samples(self, x: Any, y: NDArray | None, weight: NDArray | None) -> Samples:
+        """Return `Samples` on the device: floats as float32, integers as int64.
+
+        If x is not an ndarray, its samples become tensors when they are drawn.
+        """
         labels = None
         if y is not None:
             dtype = torch.float32 if y.dtype.kind == "f" else torch.int64
             labels = torch.tensor(y, dtype=dtype, device=self.device)
-        return Samples(
-            torch.tensor(x, dtype=torch.float32, device=self.device),
-            labels,
-            None if weight is None else torch.tensor(weight),
-        )
+        values: Any = Drawn(x, self.device)
+        if isinstance(x, np.ndarray):
+            values = torch.tensor(x, dtype=torch.float32, device=self.device)
+        return Samples(values, labels, None if weight is None else torch.tensor(weight))
 
     def resample(self, samples: Samples) -> Samples:
-        """Return the same number of samples, each repeated in proportion to its weight."""
+        """Return the same number of samples, each repeated in proportion to its weight.
+
+        The result is in memory.
+        """
         if samples.weight is None:
-            return samples
+            return Samples(*samples[:])
         generator = torch.Generator().manual_seed(self.seed)
         return Samples(
             *samples[systematic_resample(samples.weight, generator).to(samples.x.device)]
