@@ -183,7 +183,8 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         Whether to set aside samples and keep the weights with the lowest criterion on the samples
         set aside. The criterion is task loss + reg_weight * regularizer, evaluated at the start
         and after each epoch; a negative estimate of the regularizer counts as zero. "auto" is
-        True if there are at least 10 samples.
+        True if there are at least 10 samples. For large or sparse X, at most 8192 samples are set
+        aside.
 
     validation_fraction : float in (0, 1), default=0.1
         Share of the samples that early stopping sets aside.
@@ -256,6 +257,9 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
     -----
     The regularizer compares the whole embedding with one Gaussian. Single classes need not be
     Gaussian, so the assumption of linear and quadratic discriminant analysis need not hold.
+
+    X can be a memmap that is larger than memory, or sparse. If X has more than 2^26 entries or is
+    sparse, some results come from random samples: see "Large and sparse data" in the user guide.
 
     If `fit` fails, the estimator is unfitted. If `partial_fit`, or `fit` with
     ``warm_start=True``, fails, the estimator keeps its previous state.
@@ -728,7 +732,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
             `transform` and the decoder's output. No task: minus the criterion, reg_weight *
             regularizer. A regularizer cannot weight single samples, so `score` resamples n_samples
             of them instead: each sample is repeated in proportion to its weight, rounded up or
-            down.
+            down. For large or sparse X, `score` uses at most 8192 samples then.
         """
         check_is_fitted(self)
         if isinstance(self.task_, Reconstruction) and not callable(self.task_.error):

@@ -1,4 +1,4 @@
-"""Measures the memory and the time of a fit to data that stay on disk.
+"""Measures the memory and the time of a fit to data that stay on disk, and to sparse data.
 
 The script writes random data to a temporary file, opens the file as a NumPy memmap, and measures
 how much the memory of the process grows. See README.md. Linux only: another process reads the
@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from scipy.sparse import random_array
 
 from sklatent import GaussianEmbedder
 
@@ -72,28 +73,13 @@ def write(path, n, p, dtype):
             file.write((X + rng.normal(size=X.shape)).astype(dtype).tobytes())
 
 
-def main():
-    """Fit to a memmap and print a Markdown table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--samples", type=int, default=2_000_000)
-    parser.add_argument("--features", type=int, default=50)
-    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
-    args = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-
-    shape = (args.samples, args.features)
-    params = {"n_components": 10, "max_iter": 1, "random_state": 0}
-    # A first fit loads code and buffers that do not depend on the size of the data.
-    warm = np.random.default_rng(0).normal(size=(2000, args.features)).astype(args.dtype)
-    GaussianEmbedder(**params).fit(warm).transform(warm)
+def on_disk(shape, dtype, params):
+    """Print a row for each call on a memmap."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "X.dat"
-        write(path, *shape, args.dtype)
-        size = f"{path.stat().st_size / 2**20:.0f}"
-        X = np.memmap(path, args.dtype, "r", shape=shape)
-        print("| call | file, MiB | seconds | growth, MiB | with pages of the file, MiB |")
-        print("| --- | ---: | ---: | ---: | ---: |", flush=True)
+        write(path, *shape, dtype)
+        size = f"memmap, {path.stat().st_size / 2**20:.0f}"
+        X = np.memmap(path, dtype, "r", shape=shape)
         embedder = GaussianEmbedder(**params)
         with measured("fit", size):
             embedder.fit(X)
@@ -102,10 +88,45 @@ def main():
         rng = np.random.default_rng(0)
         y, weight = rng.normal(size=len(X)), rng.uniform(1, 2, size=len(X))
         embedder = GaussianEmbedder(**params, task="regression")
-        with measured("regression: fit with y and sample_weight", size):
+        with measured("fit, regression with weights", size):
             embedder.fit(X, y, weight)
-        with measured("regression: score", size):
+        with measured("score, regression", size):
             embedder.score(X, y)
+
+
+def sparse(shape, density, params):
+    """Print a row for each call on a sparse matrix."""
+    rng = np.random.default_rng(0)
+    X = random_array(shape, density=density, format="csr", dtype=np.float32, rng=rng)
+    size = f"CSR, {(X.data.nbytes + X.indices.nbytes) / 2**20:.0f}"
+    embedder = GaussianEmbedder(**params)
+    with measured("fit", size):
+        embedder.fit(X)
+    with measured("transform", size):
+        embedder.transform(X)
+
+
+def main():
+    """Fit to a memmap and to a sparse matrix, and print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--samples", type=int, default=2_000_000)
+    parser.add_argument("--features", type=int, default=50)
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
+    parser.add_argument("--sparse", type=int, default=10_000, help="samples and features")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+
+    params = {"n_components": 10, "max_iter": 1, "random_state": 0}
+    # A first fit loads code and buffers that do not depend on the size of the data.
+    warm = np.random.default_rng(0).normal(size=(2000, args.features)).astype(args.dtype)
+    GaussianEmbedder(**params).fit(warm).transform(warm)
+    print("| call | X, MiB | seconds | growth, MiB | with pages of the file, MiB |")
+    print("| --- | --- | ---: | ---: | ---: |", flush=True)
+    if args.samples:
+        on_disk((args.samples, args.features), args.dtype, params)
+    if args.sparse:
+        sparse((args.sparse, args.sparse), 0.01, params)
 
 
 if __name__ == "__main__":
