@@ -112,7 +112,9 @@ class PCAStart:
 
     def standardize(self, X: NDArray) -> NDArray:
         """Return x~ in the type of X, computed in float64."""
-        return ((X - self.mean) / self.scale).astype(X.dtype, copy=False)
+        x = X - self.mean
+        x /= self.scale
+        return x.astype(X.dtype, copy=False)
 
     def unstandardize(self, x: NDArray) -> NDArray:
         """Return samples in the units of X, in the type of x."""
