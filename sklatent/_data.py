@@ -16,8 +16,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.random import sample_without_replacement
 from sklearn.utils.validation import _check_sample_weight, assert_all_finite, validate_data
 
+from ._lazy import LazySamples, as_samples, blocks
 from ._params import is_task, needs_y
-from ._rows import Rows, as_rows, blocks
 
 FLOATS = (np.float64, np.float32)
 
@@ -28,9 +28,9 @@ class Data:
 
     Attributes
     ----------
-    X : ndarray or Rows of shape (n, p)
-        In float32 or float64. `Rows` for large or sparse data, if the estimator supports sparse
-        data.
+    X : ndarray or LazySamples of shape (n, p)
+        In float32 or float64. `LazySamples` for large or sparse data, if the estimator supports
+        sparse data.
     y : ndarray of shape (n, ...) or None
         Labels or numbers.
     sample_weight : ndarray of shape (n,) or None
@@ -82,7 +82,7 @@ class Data:
                 y = _numeric(y, task)
         else:
             X, y = check_X(estimator, X, **kwargs), None
-        rows = as_rows(X) if sparse else X
+        rows = as_samples(X) if sparse else X
         if sample_weight is None:
             return cls(rows, y)
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -99,13 +99,13 @@ class Data:
         return len(self.X)
 
     def take(self, index: Any) -> Self:
-        """Return some of the samples; `Rows` are not read."""
+        """Return some of the samples; `LazySamples` are not read."""
         y, weight = (None if part is None else part[index] for part in (self.y, self.sample_weight))
-        X = self.X.take(index) if isinstance(self.X, Rows) else self.X[index]
+        X = self.X.take(index) if isinstance(self.X, LazySamples) else self.X[index]
         return type(self)(X, y, weight)
 
     def sample(self, size: int, random_state: Any, also: NDArray | None = None) -> NDArray | None:
-        """Return sorted indices of a random sample of `Rows`; None if all samples are needed.
+        """Return sorted indices of a random sample; None if all samples are needed.
 
         Parameters
         ----------
@@ -114,19 +114,19 @@ class Data:
         also : ndarray or None
             Sorted indices that the sample contains in any case.
         """
-        if not isinstance(self.X, Rows) or len(self) <= size:
+        if not isinstance(self.X, LazySamples) or len(self) <= size:
             return None
         index = sample_without_replacement(len(self), size, random_state=random_state)
         return np.unique(index) if also is None else np.union1d(index, also)
 
     def in_memory(self, size: int, random_state: Any) -> Self:
-        """Return the data with a dense X: a random sample of `Rows`, and else all samples."""
+        """Return data with a dense X: a random sample of `LazySamples`, or else all samples."""
         index = self.sample(size, random_state)
         data = self if index is None else self.take(index)
         return type(self)(data.X[:], data.y, data.sample_weight)
 
     def blocks(self) -> Iterator[Self]:
-        """Return the data with a dense X, block by block for `Rows`."""
+        """Return the data with a dense X, block by block for `LazySamples`."""
         for some in blocks(self.X):
             y, weight = (
                 None if part is None else part[some] for part in (self.y, self.sample_weight)

@@ -22,20 +22,16 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_array,
-    check_is_fitted,
-)
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
 
 from ._data import FLOATS, Data, check_X
 from ._density import LEAST_EFFECTIVE
 from ._fit import Fit, restore_net
 from ._isolation import default_modes
+from ._lazy import as_samples, blocks, by_block
 from ._model import Posterior
 from ._params import check_nested, is_stochastic, is_task, needs_y, predicts
 from ._persistence import Storable
-from ._rows import as_rows, blocks, by_block
 from ._warn import warn
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Regularizer
@@ -693,8 +689,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        output = self._output(X)
-        return cast(Classification | Regression, self.task_).predict(output)
+        return cast(Classification | Regression, self.task_).predict(self._output(X))
 
     @available_if(_for_task("classification"))
     def predict_proba(self, X: ArrayLike) -> NDArray:
@@ -709,8 +704,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        output = self._output(X)
-        return cast(Classification, self.task_).predict_proba(output)
+        return cast(Classification, self.task_).predict_proba(self._output(X))
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None
@@ -753,4 +747,4 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
 
     def _check_X(self, X):
         check_is_fitted(self)
-        return as_rows(check_X(self, X, reset=False, sparse=True))
+        return as_samples(check_X(self, X, reset=False, sparse=True))

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 
 from ._data import Data, check_classes, split
 from ._isolation import default_modes, seeded
+from ._lazy import CHUNK, LazySamples, sample_size
 from ._model import Model
 from ._params import (
     check_n_components,
@@ -26,7 +27,6 @@ from ._params import (
     resolve_task,
 )
 from ._reservoir import Reservoir
-from ._rows import CHUNK, Rows, sample_size
 from ._start import PCAStart
 from ._target import ACTIVE_VARIANCE, Target
 from ._warn import warn
@@ -202,7 +202,7 @@ class Fit:
     def _n_in_memory(self) -> int:
         """The number of samples that the networks can be given at once."""
         n, p = self.data.X.shape
-        return min(CHUNK, sample_size(p)) if isinstance(self.data.X, Rows) else n
+        return min(CHUNK, sample_size(p)) if isinstance(self.data.X, LazySamples) else n
 
     def set_aside(self, n_valid: int) -> None:
         """Set n_valid samples aside for early stopping, and train on the others.
@@ -277,7 +277,7 @@ class Fit:
 
     def _finish(
         self,
-        x: NDArray | Rows,
+        x: NDArray | LazySamples,
         weight: NDArray | None,
         held_out: NDArray | None,
         calibrate: bool,
@@ -369,7 +369,7 @@ class Fit:
             x = self.embedder._start.standardize(X)
             return x if dtype is None else x.astype(dtype)
 
-        return data.X.map(standardize) if isinstance(data.X, Rows) else standardize(data.X)
+        return data.X.map(standardize) if isinstance(data.X, LazySamples) else standardize(data.X)
 
 
 def fit_start(
@@ -382,7 +382,7 @@ def fit_start(
     """
     sample = data.in_memory(sample_size(data.X.shape[1]), random_state)
     X, weight = sample.X, sample.sample_weight
-    if len(sample) < len(data) and isinstance(data.X, Rows) and data.X.sparse is not None:
+    if len(sample) < len(data) and isinstance(data.X, LazySamples) and data.X.sparse is not None:
         X, weight = data.X.sparse, data.sample_weight
     return PCAStart.fit(X, weight, n_components, random_state), sample
 

@@ -16,7 +16,7 @@ from torch import nn
 
 from ._density import gaussian_coordinates, log_likelihood
 from ._isolation import no_autocast
-from ._rows import CHUNK, Rows, blocks, chunks
+from ._lazy import CHUNK, LazySamples, blocks, chunks
 from ._start import PCAStart
 from ._target import Target
 from .calibration import AffineCalibration, Gaussianization
@@ -78,11 +78,11 @@ class Model:
 
     # Standard coordinates
 
-    def encode(self, X: NDArray | Rows) -> tuple[NDArray, NDArray | None]:
+    def encode(self, X: NDArray | LazySamples) -> tuple[NDArray, NDArray | None]:
         """Return mean and log-variance (or None) of each sample in standard coordinates."""
         return _joined(self._encode(self.start.standardize(rows)) for rows in _chunks(X))
 
-    def encode_standardized(self, x: NDArray | Rows) -> tuple[NDArray, NDArray | None]:
+    def encode_standardized(self, x: NDArray | LazySamples) -> tuple[NDArray, NDArray | None]:
         """Return mean and log-variance (or None) of each standardized sample."""
         return _joined(self._encode(rows) for rows in _chunks(x))
 
@@ -121,7 +121,7 @@ class Model:
         """Return the embedding z for standard coordinates before calibration."""
         return self.target.to_user(self.calibrate(u))
 
-    def posterior(self, X: NDArray | Rows) -> Posterior:
+    def posterior(self, X: NDArray | LazySamples) -> Posterior:
         """Return the distribution of the embedding of each sample; see the estimator."""
         mean, log_var = self.encode(X)
         assert log_var is not None
@@ -200,7 +200,7 @@ class Model:
 
     def residual_variance(
         self,
-        x: NDArray | Rows,
+        x: NDArray | LazySamples,
         u: NDArray,
         weight: NDArray | None,
         held_out: NDArray | None,
@@ -246,7 +246,7 @@ def _joined(
     return np.concatenate(means), None if log_vars[0] is None else np.concatenate(log_vars)
 
 
-def _chunks(rows: NDArray | Rows) -> Iterator[NDArray]:
+def _chunks(rows: NDArray | LazySamples) -> Iterator[NDArray]:
     return (rows[some] for some in chunks(rows))
 
 

@@ -19,7 +19,7 @@ DISTANCES = [
 
 
 def exactly(mean, cov, n=50):
-    """Rows with these moments, divisor n - 1."""
+    """Samples with these moments, divisor n - 1."""
     u = whiten(np.random.default_rng(0).standard_normal((n, len(mean))))
     return u @ np.linalg.cholesky(cov).T * ((n - 1) / n) ** 0.5 + mean
 

@@ -9,10 +9,10 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.utils import gen_batches
 
-from sklatent import GaussianEmbedder, GaussianEmbedderCV, _fit, _rows
+from sklatent import GaussianEmbedder, GaussianEmbedderCV, _fit, _lazy
 from sklatent._data import Data
+from sklatent._lazy import LazySamples, as_samples, blocks, chunks
 from sklatent._reservoir import Reservoir
-from sklatent._rows import Rows, as_rows, blocks, chunks
 from sklatent.regularizers import Adversarial
 from sklatent.tasks import Reconstruction
 
@@ -77,8 +77,8 @@ def test_where_the_samples_are_does_not_matter(sparse, case, on_disk, monkeypatc
     params, labels, weight = CASES[case]
     embedder = GaussianEmbedder(**PARAMS | params)
     expected = results(embedder.fit(X, labels, weight), X, labels, weight)
-    monkeypatch.setattr(_rows, "LARGE", 100)
-    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 10_000)  # 256 of 300 samples
+    monkeypatch.setattr(_lazy, "LARGE", 100)
+    monkeypatch.setattr(_lazy, "BLOCK_ENTRIES", 10_000)  # 256 of 300 samples
     rows = sp.csr_array(X) if sparse else on_disk(X)
     found = results(embedder.fit(rows, labels, weight), rows, labels, weight)
     for a, b in zip(expected, found, strict=True):
@@ -95,7 +95,7 @@ def test_sparse_formats(stored):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_types(dtype, on_disk, monkeypatch):
-    monkeypatch.setattr(_rows, "LARGE", 100)
+    monkeypatch.setattr(_lazy, "LARGE", 100)
     rows = X.astype(dtype)
     embedder = GaussianEmbedder(**PARAMS).fit(on_disk(rows))
     for stored in (on_disk(rows), sp.csr_array(rows)):
@@ -137,7 +137,7 @@ def test_a_reservoir_reads_only_what_it_keeps():
         return some
 
     reservoir = Reservoir(5, np.random.RandomState(0))
-    reservoir.add(Rows(X, function=reading), None)
+    reservoir.add(LazySamples(X, function=reading), None)
     assert len(reservoir.samples) == 5
     assert reservoir.n_seen == len(X)
     assert sum(read) < 50  # 5 (1 + log(300 / 5)) = 25 are expected
@@ -146,7 +146,7 @@ def test_a_reservoir_reads_only_what_it_keeps():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("sparse", [True, False])
 def test_infinite_and_missing_values_are_found(bad, sparse, on_disk, monkeypatch):
-    monkeypatch.setattr(_rows, "LARGE", 100)
+    monkeypatch.setattr(_lazy, "LARGE", 100)
     rows = X.copy()
     rows[-1, -1] = bad
     rows = sp.csr_array(rows) if sparse else on_disk(rows)
@@ -164,9 +164,9 @@ def curved(n, p):
 @pytest.fixture
 def small(monkeypatch):
     """Make blocks and samples small, as if the data were large."""
-    monkeypatch.setattr(_rows, "LARGE", 2**16)
-    monkeypatch.setattr(_rows, "BLOCK_ENTRIES", 2**14)
-    monkeypatch.setattr(_rows, "SAMPLE_ENTRIES", 2**14)
+    monkeypatch.setattr(_lazy, "LARGE", 2**16)
+    monkeypatch.setattr(_lazy, "BLOCK_ENTRIES", 2**14)
+    monkeypatch.setattr(_lazy, "SAMPLE_ENTRIES", 2**14)
     monkeypatch.setattr(_fit, "CALIBRATION", 4000)
 
 
@@ -189,14 +189,14 @@ def test_a_memmap_is_never_copied_as_a_whole(weighted, small, on_disk):
 
 def test_only_blocks_and_batches_become_dense(small, monkeypatch):
     read = []
-    getitem = Rows.__getitem__
+    getitem = LazySamples.__getitem__
 
     def reading(self, index):
         found = getitem(self, index)
         read.append(len(found))
         return found
 
-    monkeypatch.setattr(Rows, "__getitem__", reading)
+    monkeypatch.setattr(LazySamples, "__getitem__", reading)
     rows = sp.csr_array(np.where(WIDE > 1, WIDE, 0))
     embedder = GaussianEmbedder(**LINEAR, batch_size=256, regularizer="adversarial")
     embedder.set_params(early_stopping=False).fit(rows)
@@ -223,7 +223,7 @@ def test_a_sample_represents_large_data(small, on_disk, monkeypatch):
 
 
 def test_random_samples_are_uniform_and_contain_what_they_must():
-    data = Data(Rows(np.arange(1000.0)[:, None]))
+    data = Data(LazySamples(np.arange(1000.0)[:, None]))
     also = np.arange(0, 1000, 50)
     index = data.sample(300, 0, also)
     assert np.isin(also, index).all()
@@ -236,8 +236,8 @@ def test_random_samples_are_uniform_and_contain_what_they_must():
 
 
 def test_validation_samples_are_limited(small, on_disk, monkeypatch):
-    monkeypatch.setattr(_rows, "SAMPLE_ENTRIES", 2**12)
-    monkeypatch.setattr(_rows, "LEAST_SAMPLE", 200)
+    monkeypatch.setattr(_lazy, "SAMPLE_ENTRIES", 2**12)
+    monkeypatch.setattr(_lazy, "LEAST_SAMPLE", 200)
     n_valid = []
     set_aside = _fit.Fit.set_aside
     monkeypatch.setattr(
@@ -249,7 +249,7 @@ def test_validation_samples_are_limited(small, on_disk, monkeypatch):
 
 
 def test_selections_compose():
-    rows = Rows(sp.csr_array(X)).take(WEIGHT > 0).take(np.arange(100, 200))
+    rows = LazySamples(sp.csr_array(X)).take(WEIGHT > 0).take(np.arange(100, 200))
     expected = X[WEIGHT > 0][100:200]
     np.testing.assert_array_equal(rows[:], expected)
     np.testing.assert_array_equal(rows.sparse.toarray(), expected)
@@ -258,9 +258,11 @@ def test_selections_compose():
 
 
 def test_blocks_depend_on_the_number_of_features():
-    assert isinstance(as_rows(sp.csr_array(X)), Rows)
-    assert as_rows(X) is X
+    assert isinstance(as_samples(sp.csr_array(X)), LazySamples)
+    assert as_samples(X) is X
     assert [some.stop for some in blocks(X)] == [len(X)]
-    sizes = [next(iter(blocks(Rows(sp.csr_array((10**5, p)))))).stop for p in (10, 5000, 10**6)]
+    sizes = [
+        next(iter(blocks(LazySamples(sp.csr_array((10**5, p)))))).stop for p in (10, 5000, 10**6)
+    ]
     assert sizes == [8192, 2**22 // 5000, 256]
     assert next(iter(chunks(np.zeros((10_000, 1))))).stop == 8192

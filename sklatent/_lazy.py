@@ -14,13 +14,13 @@ from sklearn.utils import gen_batches
 LARGE = 2**26
 #: Most samples in memory at a time, because of the hidden layers of a network.
 CHUNK = 8192
-#: Most entries in a block that is read at a time, unless the block has LEAST_ROWS samples or fewer.
-BLOCK_ENTRIES, LEAST_ROWS = 2**22, 256
+#: Most entries in a block that is read at a time, if it has more than LEAST_BLOCK samples.
+BLOCK_ENTRIES, LEAST_BLOCK = 2**22, 256
 #: The same for a sample that represents all data.
 SAMPLE_ENTRIES, LEAST_SAMPLE = 2**24, 1024
 
 
-class Rows:
+class LazySamples:
     """Samples of a large or sparse array, which ``rows[index]`` reads as a dense array.
 
     Parameters
@@ -76,27 +76,27 @@ class Rows:
         return self.array if self.index is None else self.array[self.index]
 
 
-def as_rows(X: Any) -> NDArray | Rows:
-    """Return `Rows` for a large or sparse array, and other arrays as they are."""
-    return Rows(X) if issparse(X) or X.size > LARGE else X
+def as_samples(X: Any) -> NDArray | LazySamples:
+    """Return `LazySamples` for a large or sparse array, and other arrays as they are."""
+    return LazySamples(X) if issparse(X) or X.size > LARGE else X
 
 
-def chunks(X: NDArray | Rows) -> Iterator[slice]:
+def chunks(X: NDArray | LazySamples) -> Iterator[slice]:
     """Return slices of samples that a network can embed at a time."""
     size = CHUNK
-    if isinstance(X, Rows):
-        size = min(CHUNK, max(LEAST_ROWS, BLOCK_ENTRIES // X.shape[1]))
+    if isinstance(X, LazySamples):
+        size = min(CHUNK, max(LEAST_BLOCK, BLOCK_ENTRIES // X.shape[1]))
     return gen_batches(len(X), size)
 
 
-def blocks(X: NDArray | Rows) -> Iterator[slice]:
+def blocks(X: NDArray | LazySamples) -> Iterator[slice]:
     """Return slices of samples that can be read at a time: all samples of an array in memory."""
-    return chunks(X) if isinstance(X, Rows) else iter([slice(0, len(X))])
+    return chunks(X) if isinstance(X, LazySamples) else iter([slice(0, len(X))])
 
 
-def by_block(function: Callable[[NDArray], NDArray], X: NDArray | Rows) -> NDArray:
+def by_block(function: Callable[[NDArray], NDArray], X: NDArray | LazySamples) -> NDArray:
     """Return the values of a function that maps each sample independently, block by block."""
-    if not isinstance(X, Rows):
+    if not isinstance(X, LazySamples):
         return function(X)
     values: Any = None
     for some in blocks(X):
