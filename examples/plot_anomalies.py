@@ -1,0 +1,102 @@
+"""
+Anomalies, with a threshold for the wanted rate of false alarms
+===============================================================
+
+A model of the density of regular samples gives anomalies a low likelihood. Which likelihood is
+low enough for an alarm? This example trains on images of all digits but one, and asks for 5 %
+false alarms on regular images. Images of the missing digit are the anomalies.
+"""
+
+# %%
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+from sklearn.datasets import load_digits
+from sklearn.decomposition import PCA
+from sklearn.ensemble import IsolationForest
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
+from sklearn.neighbors import LocalOutlierFactor
+from sklearn.pipeline import make_pipeline
+
+from sklatent import GaussianEmbedder, Gaussianizer, OutlierDetector
+
+# Training is short here, so it ends before it converges.
+warnings.filterwarnings("ignore", message="Stochastic Optimizer")
+X, y = load_digits(return_X_y=True)
+X = X / 16
+regular, anomalies = X[y != 0], X[y == 0]
+X_train, X_test = train_test_split(regular, test_size=0.5, random_state=0)
+WANTED = 0.05
+
+# %%
+# The threshold from the training samples
+# ---------------------------------------
+#
+# The obvious threshold is a quantile: 5 % of the training samples have a lower likelihood. But the
+# model was fitted to these samples, so their likelihood is higher than that of new samples. The
+# more flexible the model, the more false alarms.
+
+models = {
+    "PCA": PCA(8, random_state=0),
+    "PCA, Gaussianizer": make_pipeline(PCA(8, random_state=0), Gaussianizer(random_state=0)),
+    "GaussianEmbedder": GaussianEmbedder(8, max_iter=60, random_state=0),
+}
+false_alarms = {}
+
+
+def alarms(detector, samples):
+    """Return the share of alarms."""
+    return (detector.predict(samples) == -1).mean()
+
+
+for name, model in models.items():
+    detector = OutlierDetector(model, contamination=WANTED).fit(X_train)
+    false_alarms[name] = [alarms(detector, X_test)]
+    print(f"{name:20} {false_alarms[name][0]:6.1%} false alarms")
+
+# %%
+# The threshold from held-out samples
+# -----------------------------------
+#
+# With ``cv=5`` the threshold is a quantile of the scores of samples that the model was not fitted
+# to. The share of false alarms is then close to the wanted one.
+
+truth = np.repeat([0, 1], [len(X_test), len(anomalies)])
+X_both = np.concatenate([X_test, anomalies])
+for name, model in models.items():
+    detector = OutlierDetector(model, contamination=WANTED, cv=5).fit(X_train)
+    false_alarms[name].append(alarms(detector, X_test))
+    auc = roc_auc_score(truth, -detector.score_samples(X_both))
+    print(
+        f"{name:20} {false_alarms[name][1]:6.1%} false alarms, "
+        f"{alarms(detector, anomalies):6.1%} detected, AUC {auc:.3f}"
+    )
+
+# %%
+figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+for i, (of_training, held_out) in enumerate(false_alarms.values()):
+    ax.plot([100 * of_training, 100 * held_out], [i, i], color="0.8", zorder=0)
+    ax.plot(100 * of_training, i, "s", color="#D55E00", label=None if i else "training samples")
+    ax.plot(100 * held_out, i, "o", color="#0072B2", label=None if i else "held-out samples")
+ax.axvline(100 * WANTED, color="0.4", linestyle=":")
+ax.set_yticks(range(len(false_alarms)), false_alarms)
+ax.set_ylim(2.5, -0.5)
+ax.set_xlim(left=0)
+ax.set_xlabel("False alarms on new samples (%); wanted: 5 %")
+ax.legend(title="Threshold from", loc="center right")
+ax.spines[["top", "right"]].set_visible(False)
+
+# %%
+# Which detector?
+# ---------------
+#
+# Detectors without a density are worth a try. On these data LocalOutlierFactor detects the
+# anomalies best. It keeps all training samples and compares each new sample with them. A
+# density keeps a model of fixed size and gives a likelihood in nats.
+
+for detector in (IsolationForest(random_state=0), LocalOutlierFactor(novelty=True)):
+    auc = roc_auc_score(truth, -detector.fit(X_train).score_samples(X_both))
+    print(f"{type(detector).__name__:20} AUC {auc:.3f}")
+plt.show()
