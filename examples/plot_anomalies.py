@@ -75,7 +75,7 @@ for name, model in models.items():
     )
 
 # %%
-figure, ax = plt.subplots(figsize=(7, 2.6), layout="constrained")
+figure, ax = plt.subplots(figsize=(8, 2.6), layout="constrained")
 for i, (of_training, held_out) in enumerate(false_alarms.values()):
     ax.plot([100 * of_training, 100 * held_out], [i, i], color="0.8", zorder=0)
     ax.plot(100 * of_training, i, "s", color="#D55E00", label=None if i else "training samples")
@@ -85,7 +85,7 @@ ax.set_yticks(range(len(false_alarms)), false_alarms)
 ax.set_ylim(2.5, -0.5)
 ax.set_xlim(left=0)
 ax.set_xlabel("False alarms on new samples (%); wanted: 5 %")
-ax.legend(title="Threshold from", loc="center right")
+ax.legend(title="Threshold from", loc="upper left", bbox_to_anchor=(1, 1))
 ax.spines[["top", "right"]].set_visible(False)
 
 # %%
