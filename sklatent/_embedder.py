@@ -628,6 +628,8 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
+        if not isinstance(noise, bool | np.bool_):
+            raise ValueError(f"noise must be True or False, got {noise!r}")
         normal = check_random_state(random_state).standard_normal
         u = normal((n_samples, self.n_components_))
         return self._model.generate(u, normal((n_samples, self.n_features_in_)) if noise else None)
@@ -689,7 +691,8 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         -------
         ndarray of shape (n_samples,) or (n_samples, n_outputs)
         """
-        return cast(Classification | Regression, self.task_).predict(self._output(X))
+        output = self._output(X)  # raises if not fitted
+        return cast(Classification | Regression, self.task_).predict(output)
 
     @available_if(_for_task("classification"))
     def predict_proba(self, X: ArrayLike) -> NDArray:
@@ -704,7 +707,8 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         ndarray of shape (n_samples, n_classes)
             In the order of ``classes_``.
         """
-        return cast(Classification, self.task_).predict_proba(self._output(X))
+        output = self._output(X)
+        return cast(Classification, self.task_).predict_proba(output)
 
     def score(
         self, X: ArrayLike, y: ArrayLike | None = None, sample_weight: ArrayLike | None = None

@@ -199,7 +199,8 @@ def load(path: str | os.PathLike) -> Any:
         raise
     except Exception as error:
         raise ValueError(
-            f"{path} is truncated, altered or not a safetensors file: {error}"
+            f"{path} is truncated, altered or not a file of `save` (for a pickle use joblib.load, "
+            f"for a file of skops use skops.io.load): {error}"
         ) from error
     if metadata.get("format") != "sklatent":
         raise ValueError(f"{path} was altered or not saved by sklatent")
@@ -235,6 +236,8 @@ def _checksum(metadata: dict[str, str], arrays: dict[str, NDArray]) -> str:
 def _replace(path: str | os.PathLike, contents: bytes) -> None:
     """Write a file such that the path holds either the old or the complete new contents."""
     target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"cannot save to {path}: {target.parent} is not a folder")
     temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")  # a rename needs the same folder
     try:
         with temporary.open("xb") as file:

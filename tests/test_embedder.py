@@ -1002,6 +1002,13 @@ def two_stages(digits):
     ]
 
 
+def test_noise_of_samples_is_true_or_false(digits):
+    fitted = GaussianEmbedder(2, max_iter=0).fit(digits[0][:50])
+    assert np.abs(fitted.sample(5, random_state=0, noise=np.False_)).max() > 0
+    with pytest.raises(ValueError, match="noise must be True or False, got 'no'"):
+        fitted.sample(noise="no")
+
+
 def test_the_prior_of_a_stochastic_encoder_fits_its_draws(digits, two_stages):
     train, test, *_ = digits
     bent, affine = two_stages

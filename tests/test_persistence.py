@@ -591,3 +591,13 @@ def test_skops_needs_one_trusted_type_per_estimator():
         again = io.loads(data, trusted=trusted)
         if hasattr(estimator, "n_features_in_"):
             np.testing.assert_array_equal(again.predict(X), estimator.predict(X))
+
+
+def test_wrong_places_and_files_are_named(tmp_path):
+    fitted = Gaussianizer().fit(np.random.default_rng(0).standard_normal((30, 2)))
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
+        fitted.save(tmp_path / "nowhere" / "file")
+    path = tmp_path / "file.pkl"
+    path.write_bytes(pickle.dumps(fitted))
+    with pytest.raises(ValueError, match="for a pickle use joblib"):
+        load(path)
