@@ -92,6 +92,10 @@ ax.spines[["top", "right"]].set_visible(False)
 # Which detector?
 # ---------------
 #
+# `Gaussianizer` detects few anomalies here. It models the density of eight components, and the
+# missing digit differs in what the components leave out. The likelihoods of `PCA` and
+# `GaussianEmbedder` also count the error of the reconstruction.
+#
 # Detectors without a density are worth a try. On these data LocalOutlierFactor detects the
 # anomalies best. It keeps all training samples and compares each new sample with them. A
 # density keeps a model of fixed size and gives a likelihood in nats.

@@ -578,7 +578,8 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
             correlated given the sample: after calibration, or with a full `target_cov`. ``cov``
             has n_samples * n_components^2 entries. With ``calibration="gaussianize"``, the
             distribution is not Gaussian. Its mean and covariance are computed from at least 128
-            fixed draws, and its mean differs from the output of `transform`.
+            fixed draws for each sample, which takes much longer than `transform`, and its mean
+            differs from the output of `transform`.
         """
         return self._model.posterior(self._check_X(X))
 

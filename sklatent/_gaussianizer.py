@@ -52,7 +52,7 @@ class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     Attributes
     ----------
     n_rounds_ : int
-        Number of nonlinear maps. With 0, the map is affine.
+        Number of nonlinear maps: the flow, if used, and the rounds. With 0, the map is affine.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features_in_,)
 
@@ -90,8 +90,13 @@ class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     means, the covariances and the distribution functions. But repeated samples count as more
     evidence, so more maps may be significant.
 
-    **Cost.** `fit` takes a few seconds for millions of samples with ten features, and up to a
-    minute for 100,000 samples with 64 features. If there are more than 100,000 samples, a random
+    **Many features.** From some tens of features on, the map fits chance deviations of the training
+    samples. New samples can then be less Gaussian along single directions than after whitening
+    alone, although their log-density is higher. Reduce the dimension first.
+
+    **Cost.** `fit` takes some ten seconds for a million samples with ten features, and up to a
+    minute for 100,000 samples with 64 features. `transform` and `score_samples` of all samples
+    take longer than `fit`, and `inverse_transform` several times as long. If there are more than 100,000 samples, a random
     subsample of 100,000 determines the nonlinear part of the map; all samples determine the
     whitening. The time of a round is proportional to min(n_samples, 100,000) * n_features^2.
     `fit` needs the memory of two copies of X in float64, or of about twenty copies of the
@@ -219,8 +224,8 @@ class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Return the log-density of each sample, in nats.
 
-        The density is that of `sample`, in the units of X. It is exact, not a bound or an
-        estimate, and comparable with the log-likelihoods of `sklearn.mixture.GaussianMixture` and
+        The density is that of `sample`, in the units of X. It is not a bound or an estimate (the
+        errors of numerical integration are below 0.001 nats), and comparable with the log-likelihoods of `sklearn.mixture.GaussianMixture` and
         `sklearn.neighbors.KernelDensity`. With linearly dependent features, see the notes of the
         class.
 

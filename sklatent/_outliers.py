@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, _fit_context, clone
-from sklearn.model_selection import check_cv
+from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._metadata_requests import _RoutingNotSupportedMixin
 from sklearn.utils._param_validation import HasMethods, Interval
@@ -35,13 +35,14 @@ class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixi
         ends in one of these.
 
     contamination : float in (0, 0.5], default=0.1
-        Share of outliers among the training samples. If no training sample is an outlier,
-        this is the share of false alarms.
+        Share of the training samples that count as outliers. If no training sample is an outlier,
+        this is the wanted share of false alarms.
 
     cv : int, cross-validation generator, iterable or None, default=None
         How to split the training samples to compute the threshold: the estimator is fitted
-        without each fold, and scores this fold. None fits one estimator only and uses its
-        scores of the training samples.
+        without each fold, and scores this fold. An int is the number of folds, which are drawn
+        at random with a fixed seed. None fits one estimator only and uses its scores of the
+        training samples.
 
     Attributes
     ----------
@@ -62,7 +63,11 @@ class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixi
     Notes
     -----
     With cross-validation, the threshold is a quantile of n held-out scores. The standard error of
-    the share of false alarms is about :math:`\sqrt{c (1 - c) / n}` for a `contamination` of c.
+    the share of false alarms is about :math:`\sqrt{c (1 - c) / n}` for a `contamination` of c. The
+    models of the folds have fewer training samples than the final model, so their scores are a
+    little lower, and so is the share of false alarms.
+
+    `fit` does not support sample weights.
 
     Examples
     --------
@@ -115,13 +120,23 @@ class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixi
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
         scores = self.score_samples(X) if self.cv is None else self._held_out_scores(X)
-        self.offset_ = float(np.quantile(scores, self.contamination))
+        offset = np.quantile(scores, self.contamination, method="lower")
+        if not np.isfinite(offset):
+            raise ValueError(
+                f"{self.contamination:.0%} of the samples or more have the score {offset}, so no "
+                "threshold exists: increase contamination, or fit a model that gives new samples a "
+                "positive density"
+            )
+        self.offset_ = float(offset)
         return self
 
     def _held_out_scores(self, X):
         (X,) = indexable(X)
         scores = []
-        for train, test in check_cv(self.cv).split(X):
+        cv = self.cv
+        if isinstance(cv, Integral):  # samples are often sorted
+            cv = KFold(cv, shuffle=True, random_state=0)
+        for train, test in check_cv(cv).split(X):
             model = clone(self.estimator).fit(_safe_indexing(X, train))
             scores.append(model.score_samples(_safe_indexing(X, test)))
         return np.concatenate(scores)

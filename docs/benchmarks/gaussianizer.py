@@ -309,7 +309,7 @@ def anomalies(names, folder):
 
 def dimensions(folder):
     """Print figures for more and more principal components of MNIST."""
-    print("\n| components | G, whitened | G | log-density, whitened | log-density | rounds |")
+    print("\n| components | G, whitened | G | log-density, whitened | log-density | maps |")
     print("| ---: | ---: | ---: | ---: | ---: | ---: |")
     X, _ = load("mnist", folder)
     for k in (8, 30, 100, 200):
@@ -324,7 +324,7 @@ def dimensions(folder):
 
 def cost():
     """Print times and memory for clusters with heavy tails and one skewed feature."""
-    print("\n| samples x features | X, MB | rounds | fit, s | memory, MB | transform, s | ", end="")
+    print("\n| samples x features | X, MB | maps | fit, s | memory, MB | transform, s | ", end="")
     print("inverse_transform, s | score_samples, s |\n| --- |" + " ---: |" * 7)
     for n, p in ((1_000_000, 8), (100_000, 64), (5000, 300)):
         rng = np.random.default_rng(0)

@@ -34,13 +34,14 @@ class MixtureFlow:
 
     The derivative of the right side is :math:`(I - C / s) / 2`, with the covariance C of the
     centers under r_j(x). The largest eigenvalue of C bounds how close the flow brings two samples.
-    This eigenvalue is largest between two centers, so `fit` evaluates C at all such midpoints. The
-    flow starts at a larger s if two samples would keep less than 0.05 of their distance.
+    `fit` evaluates C where two centers are equally probable, for all pairs of centers. The flow
+    starts at a larger s if, by this estimate, two samples would keep less than 0.05 of their
+    distance.
 
     Attributes
     ----------
     least_slope : float
-        Bound on the ratio of distances after and before the flow.
+        Smallest ratio of distances after and before the flow, approximately.
 
     References
     ----------
@@ -83,14 +84,19 @@ class MixtureFlow:
         return self
 
     def _least_slopes(self) -> NDArray:
-        """Return a lower bound on the slope of a flow that starts at each of LEVELS."""
+        """Return the smallest slope, approximately, of a flow that starts at each of LEVELS."""
         k = self.centers.shape[1]
         first, second = np.triu_indices(len(self.centers))
         middles = (self.centers[first] + self.centers[second]) / 2
+        apart = self.centers[first] - self.centers[second]
+        # From a middle, the step to the point where both centers are equally probable, per s.
+        unequal = self.log_weights[first] - self.log_weights[second]
+        unequal /= np.maximum(np.square(apart).sum(axis=1), 1e-12)
         products = (self.centers[:, :, None] * self.centers[:, None]).reshape(-1, k * k)
         rates = []
         for level in LEVELS:
-            r = self._responsibilities(middles, level)
+            equal = middles - (np.exp(level) * unequal)[:, None] * apart
+            r = self._responsibilities(equal, level)
             mean = r @ self.centers
             covariance = (r @ products).reshape(-1, k, k) - mean[:, :, None] * mean[:, None]
             widest = np.linalg.eigvalsh(covariance)[:, -1].max()
@@ -111,19 +117,22 @@ class MixtureFlow:
         r /= r.sum(axis=1, keepdims=True)
         return r
 
-    def _velocity(self, x: NDArray, level: float) -> NDArray:
-        return 0.5 * (x - self._responsibilities(x, level) @ self.centers)
+    def _velocity(self, y: NDArray, level: float) -> NDArray:
+        """Return the derivative of y = x / sqrt(s), which is bounded, with respect to log s."""
+        root = np.exp(0.5 * level)
+        return self._responsibilities(root * y, level) @ ((-0.5 / root) * self.centers)
 
     def _move(self, x: NDArray, levels: NDArray) -> NDArray:
         """Integrate the flow by the Runge-Kutta method of order 4."""
+        y = x * np.exp(-0.5 * levels[0])
         for level, following in pairwise(levels):
             h = following - level
-            a = self._velocity(x, level)
-            b = self._velocity(x + h / 2 * a, level + h / 2)
-            c = self._velocity(x + h / 2 * b, level + h / 2)
-            d = self._velocity(x + h * c, following)
-            x = x + h / 6 * (a + 2 * b + 2 * c + d)
-        return x
+            a = self._velocity(y, level)
+            b = self._velocity(y + h / 2 * a, level + h / 2)
+            c = self._velocity(y + h / 2 * b, level + h / 2)
+            d = self._velocity(y + h * c, following)
+            y = y + h / 6 * (a + 2 * b + 2 * c + d)
+        return y * np.exp(0.5 * levels[-1])
 
     def transform(self, u: NDArray) -> NDArray:
         """Map samples u of shape (n, k)."""

@@ -273,7 +273,8 @@ def _choose(u: NDArray, weight: NDArray | None, rng: np.random.Generator) -> tup
             elif count >= n_maps + PATIENCE:
                 break
     # A gain below its standard error is often chance.
-    return flow is not None, n_maps if best > error else 0
+    n_maps = n_maps if best > error else 0
+    return flow is not None and n_maps > 0, n_maps
 
 
 class Gaussianization:
@@ -303,13 +304,13 @@ class Gaussianization:
     If none of 128 random directions has a significant statistic (with Bonferroni's correction for
     128 tests), the embedding gets the affine map only. Otherwise the maps are first fitted to three
     quarters of the samples. The number of rounds, at most 48, maximizes the log-density of the
-    other quarter. The flow is used if there are at most 32 components, and if it increases this
+    other quarter. The flow is used if there are 2 to 32 components, and if it increases this
     log-density. If the increase from the affine map is below its standard error, the embedding gets
     the affine map. Otherwise the maps are fitted to all samples.
 
     Far beyond the training samples, the map is linear along each coordinate. The map is strictly
     increasing everywhere: the flow and the functions t_r have slopes above a floor. Two samples
-    keep at least 1e-5 of the distance that they have after the affine map alone. Therefore
+    keep about 1e-5 or more of the distance that they have after the affine map alone. Therefore
     `inverse_transform` recovers u to within about :math:`10^5 \varepsilon (1 + |z|)` standard
     deviations of the embedding, where z is the output of `transform` and :math:`\varepsilon` is
     2e-16 in float64 and 1e-7 in float32.
