@@ -95,12 +95,12 @@ class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimat
     alone, although their log-density is higher. Reduce the dimension first.
 
     **Cost.** `fit` takes some ten seconds for a million samples with ten features, and up to a
-    minute for 100,000 samples with 64 features. `transform` and `score_samples` of all samples
-    take longer than `fit`, and `inverse_transform` several times as long. If there are more than 100,000 samples, a random
-    subsample of 100,000 determines the nonlinear part of the map; all samples determine the
-    whitening. The time of a round is proportional to min(n_samples, 100,000) * n_features^2.
-    `fit` needs the memory of two copies of X in float64, or of about twenty copies of the
-    subsample. `transform` works in chunks and needs little memory beyond its output.
+    minute for 100,000 samples with 64 features. `transform` and `score_samples` of all samples take
+    longer than `fit`, and `inverse_transform` several times as long. If there are more than 100,000
+    samples, a random subsample of 100,000 determines the nonlinear part of the map; all samples
+    determine the whitening. The time of a round is proportional to min(n_samples, 100,000) *
+    n_features^2. `fit` needs the memory of two copies of X in float64, or of about twenty copies of
+    the subsample. `transform` works in chunks and needs little memory beyond its output.
 
     References
     ----------
@@ -225,9 +225,9 @@ class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         """Return the log-density of each sample, in nats.
 
         The density is that of `sample`, in the units of X. It is not a bound or an estimate (the
-        errors of numerical integration are below 0.001 nats), and comparable with the log-likelihoods of `sklearn.mixture.GaussianMixture` and
-        `sklearn.neighbors.KernelDensity`. With linearly dependent features, see the notes of the
-        class.
+        errors of numerical integration are below 0.001 nats), and comparable with the
+        log-likelihoods of `sklearn.mixture.GaussianMixture` and `sklearn.neighbors.KernelDensity`.
+        With linearly dependent features, see the notes of the class.
 
         Parameters
         ----------
