@@ -98,13 +98,13 @@ class Candidates:
                     self.errors[i] = format_exc()
             return None
 
-    def fit(self, max_iter: int, callbacks: list[Any]) -> list[Any]:
+    def fit(self, callbacks: list[Any]) -> list[Any]:
         """Return each fitted candidate, or None if its fit failed."""
         if not self.folds:
             return [None] * len(self.pairs)
         if (reason := self._why_not_stacked()) is not None:
             warn(f"{reason} cannot be stacked: candidates are trained one at a time")
-            return [self._fit_alone(i, max_iter) for i in range(len(self.pairs))]
+            return [self._fit_alone(i) for i in range(len(self.pairs))]
         folds = list(self.folds.values())
         position = {split: i for i, split in enumerate(self.folds)}
         #: The candidates in the stack.
@@ -121,7 +121,7 @@ class Candidates:
             torch.tensor([reg_weight for reg_weight, _ in pairs], dtype=torch.float32),
             callbacks,
         ).initialize()
-        fitted = self._finished(stack.train_models(samples, valid, max_iter))
+        fitted = self._finished(stack.train_models(samples, valid, folds[0].epochs))
         for i in self.stacked:
             if fitted[i] is None:
                 error = "ValueError: the training loss became infinite or not a number"
@@ -174,19 +174,21 @@ class Candidates:
             return f"task={embedder.task!r}"
         return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
 
-    def _fit_alone(self, i: int, max_iter: int) -> Any:
+    def _fit_alone(self, i: int) -> Any:
         reg_weight, split = self.pairs[i]
         if split not in self.folds:
             return None
         fold = self.folds[split]
         fit = fold.with_weight(reg_weight, copy.deepcopy(fold.net))
         try:
-            fit.train(max_iter)
+            fit.train(fit.epochs)
         except Exception:
             if self.error_score == "raise":
                 raise
             self.errors[i] = format_exc()
             return None
+        if fit.interrupt is not None:
+            raise fit.interrupt
         fit.finish()
         return fit.embedder
 

@@ -304,7 +304,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         "calibration": [StrOptions({"affine", "gaussianize"}), None],
         "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
         "batch_size": [StrOptions({"auto"}), Interval(Integral, 2, None, closed="left")],
-        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "max_iter": [StrOptions({"auto"}), Interval(Integral, 0, None, closed="left")],
         "tol": [Interval(Real, 0, None, closed="left")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": [StrOptions({"auto"}), "boolean"],
@@ -333,7 +333,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         calibration="affine",
         learning_rate_init=1e-3,
         batch_size="auto",
-        max_iter=200,
+        max_iter="auto",
         tol=1e-4,
         n_iter_no_change=10,
         early_stopping="auto",
@@ -464,22 +464,30 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         if not self.warm_start:
             self.__dict__.pop("net_", None)
         with self._as_it_was_on_failure():
-            converged = self._fit(X, y, sample_weight)
+            converged, interrupt = self._fit(X, y, sample_weight)
+        if interrupt is not None:
+            interrupt.add_note(
+                f"fit was interrupted in epoch {self.n_iter_}. The {type(self).__name__} is "
+                f"fitted, and interrupted_ is True. The embedding uses {self._kept_weights()}."
+            )
+            raise interrupt
         if not converged:
-            if self.best_loss_ is None:
-                kept = "the weights with the best validation score"
-                scores: Any = self.validation_scores_
-                if not (self.warm_start or np.nanargmax(scores)):
-                    kept += ", which are those before the first epoch"
-            else:
-                kept = "the last weights; early_stopping=True keeps the best weights"
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                f"optimization hasn't converged yet. The embedding uses {kept}. Increase max_iter "
-                f"to train longer, or increase tol (now {self.tol}) to stop earlier.",
+                f"optimization hasn't converged yet. The embedding uses {self._kept_weights()}. "
+                f"Increase max_iter to train longer, or increase tol (now {self.tol}) to stop "
+                "earlier.",
                 ConvergenceWarning,
             )
         return self
+
+    def _kept_weights(self):
+        if self.best_loss_ is not None:
+            return "the last weights; early_stopping=True keeps the best weights"
+        first = not (self.warm_start or np.nanargmax(self.validation_scores_))
+        return "the weights with the best validation score" + (
+            ", which are those before the first epoch" if first else ""
+        )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -534,16 +542,18 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
     def _fit(self, X, y, sample_weight):
         fit = Fit.start(self, X, y, sample_weight)
         fit.set_aside(fit.n_valid)
-        stopped = fit.train(self.max_iter)
+        stopped = fit.train(fit.epochs)
         fit.finish()
         waited = bool(self.net_.patience.wait_ > self.n_iter_no_change)
-        return stopped or waited or self.max_iter == 0
+        return stopped or waited or self.max_iter in (0, "auto"), fit.interrupt
 
     def _partial_fit(self, X, y, classes, sample_weight):
         fit = Fit.start(self, X, y, sample_weight, classes)
         fit.set_aside(0)
         # A stream has no end, so a batch is not a fraction of a finite data set.
         fit.train(1, n_rows=np.inf)
+        if fit.interrupt is not None:
+            raise fit.interrupt  # undo: the caller does not know which samples were trained on
         fit.finish_batch()
 
     # Use of the fitted embedding

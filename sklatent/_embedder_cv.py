@@ -72,7 +72,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
 
     halving : bool, default=False
         Whether to drop the worse weights during training (successive halving [1]_). After a
-        ninth of ``max_iter`` epochs, and again after a third, only the best third of the weights
+        ninth of ``max_iter``, and again after a third, only the best third of the weights
         continues. The score that selects the weight is evaluated on at most 100 samples of each
         fold. Dropped weights keep this score in ``cv_results_`` and cannot be selected.
         Candidates that train one at a time are not dropped.
@@ -171,7 +171,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         calibration="affine",
         learning_rate_init=1e-3,
         batch_size="auto",
-        max_iter=200,
+        max_iter="auto",
         tol=1e-4,
         n_iter_no_change=10,
         early_stopping="auto",
@@ -304,9 +304,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
         )
         callbacks = []
         if self.halving:
-            epochs = (self.max_iter // 9, self.max_iter // 3)
-            callbacks.append(Drop(epochs, candidates.halving(score, self.refit)))
-        fitted = candidates.fit(self.max_iter, callbacks)
+            callbacks.append(Drop((9, 3), candidates.halving(score, self.refit)))
+        fitted = candidates.fit(callbacks)
         fit_time = (time.perf_counter() - began) / len(fitted)
         out = []
         for i, (_, split) in enumerate(candidates.pairs):
@@ -335,8 +334,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
             if not callable(self.refit):
                 self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
         if self.refit:
-            self.best_embedder_ = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
-            self.best_embedder_.fit(X, y, sample_weight)
+            refitted = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
+            # An interrupted fit must not leave a best embedder.
+            self.best_embedder_ = refitted.fit(X, y, sample_weight)
             self._take_over()
         return self
 

@@ -39,12 +39,14 @@ from .training import (
     NonFiniteLossError,
     Objective,
     Patience,
+    StopTraining,
     build_critic,
 )
 
 #: Draws of a stochastic encoder for the map of its prior: at least so many in all, unless these
 #: are more than MOST_DRAWS for each sample.
 ENOUGH_DRAWS, MOST_DRAWS = 16384, 4
+MOST_VALID = 5000  # samples set aside for early stopping: more are slow to evaluate
 RESERVOIR = 4096  # samples of a stream kept for the calibration
 CALIBRATION = 2**17  # most samples of large or sparse data that the calibration is fitted to
 STALE = (  # attributes of an earlier fit that a new one does not always set
@@ -79,6 +81,8 @@ class Fit:
         Samples set aside for early stopping.
     valid : ndarray of shape (n_valid,) or None
         Indices of the samples set aside.
+    interrupt : KeyboardInterrupt or None
+        What interrupted training after its first period.
     """
 
     def __init__(self, embedder: Any, data: Data, net: EmbedderNet) -> None:
@@ -88,6 +92,7 @@ class Fit:
         self.samples: Any = None
         self.valid_samples: Any = None
         self.valid: NDArray | None = None
+        self.interrupt: KeyboardInterrupt | None = None
 
     # Start
 
@@ -195,7 +200,7 @@ class Fit:
         n, early_stopping = len(self.data), self.embedder.early_stopping
         if not (n >= 10 if early_stopping == "auto" else early_stopping):
             return 0
-        n_valid = max(2, round(self.embedder.validation_fraction * n))
+        n_valid = max(2, round(min(self.embedder.validation_fraction * n, MOST_VALID)))
         return min(n_valid, self._n_in_memory)
 
     @property
@@ -203,6 +208,11 @@ class Fit:
         """The number of samples that the networks can be given at once."""
         n, p = self.data.X.shape
         return min(CHUNK, sample_size(p)) if isinstance(self.data.X, LazySamples) else n
+
+    @property
+    def epochs(self) -> int | None:
+        """The number of epochs to train for; None for the net's own choice."""
+        return None if self.embedder.max_iter == "auto" else self.embedder.max_iter
 
     def set_aside(self, n_valid: int) -> None:
         """Set n_valid samples aside for early stopping, and train on the others.
@@ -227,12 +237,13 @@ class Fit:
         self.samples = self._samples(self.data.take(train))
         self.valid_samples = self.net.resample(self._samples(self.data.take(self.valid)))
 
-    def train(self, epochs: int, n_rows: float | None = None) -> bool:
+    def train(self, epochs: int | None, n_rows: float | None = None) -> bool:
         """Train for some epochs; return whether the stopping rule ended training.
 
         Parameters
         ----------
-        epochs : int
+        epochs : int or None
+            As for `EmbedderNet.train`.
         n_rows : float, default=None
             Size of the data set that batches are drawn from, for the regularizer; by default
             the number of training samples.
@@ -245,12 +256,14 @@ class Fit:
         n_rows = len(self.samples) if n_rows is None else n_rows
         try:
             with _isolated(self.embedder, self.net.draw_seed, self.net.device):
-                return self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
+                end = self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
         except NonFiniteLossError as error:
             raise ValueError(
                 f"{error}. Lower learning_rate_init={self.embedder.learning_rate_init} or "
                 f"reg_weight={self.embedder.reg_weight}, or check X for extreme values."
             ) from error
+        self.interrupt = end if isinstance(end, KeyboardInterrupt) else None
+        return isinstance(end, StopTraining)
 
     # End
 
@@ -324,17 +337,18 @@ class Fit:
     def _set_curves(self) -> None:
         embedder: Any = self.embedder
         net: Any = self.net
-        embedder.n_iter_ = len(net.history)
-        embedder.loss_curve_ = [epoch["train_loss"] for epoch in net.history]
-        embedder.task_loss_curve_ = [epoch["task_loss"] for epoch in net.history]
-        embedder.regularizer_curve_ = [epoch["regularizer"] for epoch in net.history]
+        embedder.interrupted_ = self.interrupt is not None
+        embedder.n_iter_ = net.history[-1, "n_iter"] if net.history else 0
+        embedder.loss_curve_ = [period["train_loss"] for period in net.history]
+        embedder.task_loss_curve_ = [period["task_loss"] for period in net.history]
+        embedder.regularizer_curve_ = [period["regularizer"] for period in net.history]
         embedder.loss_ = embedder.loss_curve_[-1] if embedder.loss_curve_ else None
         if isinstance(embedder.regularizer_, Adversarial):
             embedder.critic_ = net.critic_.module
-            embedder.critic_loss_curve_ = [epoch["critic_loss"] for epoch in net.history]
+            embedder.critic_loss_curve_ = [period["critic_loss"] for period in net.history]
             embedder.critic_gap_ = net.critic_gap(self.valid_samples or self._in_memory())
         scores = net.patience.scores_
-        missing = [np.nan] * (embedder.n_iter_ + 1 - len(scores))
+        missing = [np.nan] * (len(net.history) + 1 - len(scores))
         embedder.validation_scores_ = scores + missing if scores else None
         best = min(embedder.loss_curve_, default=None)
         embedder.best_loss_ = best if self.valid is None else None

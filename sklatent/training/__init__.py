@@ -2,7 +2,7 @@
 
 from .batches import Samples
 from .build import Architecture, build_critic
-from .callbacks import NonFiniteLossError, Patience
+from .callbacks import NonFiniteLossError, Patience, StopTraining
 from .net import EmbedderNet
 from .objective import Objective
 from .stack import Drop, Stack
@@ -16,5 +16,6 @@ __all__ = [
     "Patience",
     "Samples",
     "Stack",
+    "StopTraining",
     "build_critic",
 ]

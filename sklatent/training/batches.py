@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+#: Maximum number of steps between two evaluations of the criterion.
+PERIOD = 50
 
 
 class Samples(Dataset):
@@ -59,8 +64,44 @@ class Drawn:
         return torch.tensor(rows, dtype=torch.float32, device=self.target)
 
 
-class Batches:
-    """Iterates over the samples in batches; each iteration is one epoch.
+class Periods:
+    """Iterates over batches; each iteration is one period.
+
+    A period is an epoch, or an equal part of an epoch of more than `PERIOD` steps.
+
+    Parameters
+    ----------
+    n_steps : int
+        Number of steps in an epoch.
+
+    Attributes
+    ----------
+    n_periods : int
+        Number of periods in an epoch.
+    """
+
+    def __init__(self, n_steps: int) -> None:
+        self.n_steps = n_steps
+        self.n_periods = math.ceil(n_steps / PERIOD)
+        self._rest: list[Any] = []  # periods that remain in the epoch
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        if not self._rest:
+            steps = self._epoch()
+            edges = [i * self.n_steps // self.n_periods for i in range(self.n_periods + 1)]
+            self._rest = [steps[begin:end] for begin, end in pairwise(edges)]
+        yield from map(self._batch, self._rest.pop(0))
+
+    def _epoch(self) -> Any:
+        """Draw the order of an epoch: a sequence with an item for each step."""
+        raise NotImplementedError
+
+    def _batch(self, step: Any) -> tuple[Tensor, Tensor | None]:
+        raise NotImplementedError
+
+
+class Batches(Periods):
+    """Iterates over the samples in batches; each iteration is one period.
 
     An epoch of n samples is n draws in random order. The draws are split evenly into batches of
     at least ``batch_size`` samples (fewer only if n is smaller), so no batch is much smaller than
@@ -78,16 +119,15 @@ class Batches:
     def __init__(
         self, samples: Samples, batch_size: int, generator: torch.Generator | None = None
     ) -> None:
+        super().__init__(max(1, len(samples) // batch_size))
         self.samples = samples
-        self.batch_size = batch_size
         self.generator = generator
 
-    def __len__(self) -> int:
-        return max(1, len(self.samples) // self.batch_size)
+    def _epoch(self) -> tuple[Tensor, ...]:
+        return self.draw().to(self.samples.x.device).tensor_split(self.n_steps)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        for index in self.draw().to(self.samples.x.device).tensor_split(len(self)):
-            yield self.samples[index]
+    def _batch(self, step: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.samples[step]
 
     def draw(self) -> Tensor:
         """Draw the order of the next epoch: indices of samples, of shape (n,)."""
@@ -100,8 +140,8 @@ class Batches:
         return systematic_resample(self.samples.weight, self.generator)[order]
 
 
-class FoldBatches:
-    """Iterates over the samples of several folds at once; each iteration is one epoch.
+class FoldBatches(Periods):
+    """Iterates over the samples of several folds at once; each iteration is one period.
 
     Batches have shape (folds, n, ...). An epoch has the number of steps of the largest fold. It
     omits, at random, the samples that do not fill a step. A smaller fold repeats its samples in a
@@ -119,21 +159,24 @@ class FoldBatches:
         self, folds: list[Samples], batch_size: int, generators: list[torch.Generator]
     ) -> None:
         largest = max(len(samples) for samples in folds)
-        self.n_steps = max(1, largest // batch_size)
+        super().__init__(max(1, largest // batch_size))
         self.n_rows = largest // self.n_steps
         self.rounds = [
             Batches(samples, self.n_rows, source)
             for samples, source in zip(folds, generators, strict=True)
         ]
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        orders = [self._epoch(each).split(self.n_rows) for each in self.rounds]
-        for step in zip(*orders, strict=True):
-            yield stack_samples(
-                [each.samples[index] for each, index in zip(self.rounds, step, strict=True)]
-            )
+    def _epoch(self) -> list[tuple[Tensor, ...]]:
+        return list(
+            zip(*(self._order(each).split(self.n_rows) for each in self.rounds), strict=True)
+        )
 
-    def _epoch(self, fold: Batches) -> Tensor:
+    def _batch(self, step: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
+        return stack_samples(
+            [each.samples[index] for each, index in zip(self.rounds, step, strict=True)]
+        )
+
+    def _order(self, fold: Batches) -> Tensor:
         n = self.n_steps * self.n_rows
         order = torch.cat([fold.draw() for _ in range(0, n, len(fold.samples))])
         return order[:n].to(fold.samples.x.device)

@@ -7,14 +7,16 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
-#: Minimum number of steps without improvement: for small data, an epoch has few steps.
+from .batches import PERIOD
+
+#: Minimum number of steps without improvement: for small data, a period has few steps.
 MIN_STEPS = 300
 #: The same with a critic, because training at first makes the embedding less Gaussian.
 MIN_ADVERSARIAL_STEPS = 1000
 
 
 class StopTraining(Exception):
-    """Raised after an epoch's last callback to end training; the net's ``run`` catches it."""
+    """Raised after a period's last callback to end training; the net's ``run`` catches it."""
 
 
 class NonFiniteLossError(ValueError):
@@ -22,13 +24,20 @@ class NonFiniteLossError(ValueError):
 
 
 class LossCurves(Callback):
-    """Averages the losses of an epoch's batches and writes them to the history.
+    """Averages the losses of a period's batches and writes them to the history.
+
+    A period is an epoch, or a part of a long one; see `batches.Periods`. skorch calls it an epoch.
 
     The keys are ``train_loss``, ``task_loss``, ``regularizer`` and, with a critic,
     ``critic_loss``. The values are means over the samples; for a stack of models they are lists.
+    ``n_iter`` is the number of epochs so far, including the one that the period belongs to.
     For one model, ``train_loss_best`` and ``valid_loss_best`` are whether a loss is the lowest so
     far. skorch's callbacks monitor these names.
     """
+
+    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
+        self.before_ = len(net.history)
+        self.n_iter_ = net.history[-1, "n_iter"] if net.history else 0
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         self.sums_: Any = 0.0
@@ -50,11 +59,14 @@ class LossCurves(Callback):
         losses = dict(zip(names, (self.sums_ / self.n_rows_).tolist(), strict=False))
         for name, loss in losses.items():
             net.history.record(name, loss)
+        epochs = math.ceil((len(net.history) - self.before_) / net.n_periods_)
+        net.history.record("n_iter", self.n_iter_ + epochs)
         if net.models:
             return
         if not torch.isfinite(self.sums_).all():
             raise NonFiniteLossError(
-                f"the training loss became {losses['train_loss']} in epoch {len(net.history)} "
+                f"the training loss became {losses['train_loss']} in epoch "
+                f"{net.history[-1, 'n_iter']} "
                 f"({', '.join(f'{name} {loss}' for name, loss in losses.items())})"
             )
         for name in {"train_loss", "valid_loss"} & net.history[-1].keys():
@@ -66,7 +78,7 @@ class Patience(Callback):
     """Stops training without improvement, and keeps the best weights.
 
     With validation samples, it monitors the criterion on these samples and keeps the weights of
-    the best epoch, or the weights before the first epoch if these are better. Without validation
+    the best period, or the weights before the first one if these are better. Without validation
     samples, it monitors the training loss, and with a critic it never stops training. In a stack,
     each model has its own best weights, and training stops when no model improves.
 
@@ -75,16 +87,19 @@ class Patience(Callback):
     tol : float
         Minimum improvement.
     n_iter_no_change : int
-        Number of consecutive epochs without improvement before training stops. Training also
-        continues until these epochs have `MIN_STEPS` steps (`MIN_ADVERSARIAL_STEPS` with a critic).
+        Number of consecutive epochs without improvement before training stops. An epoch counts
+        as at most `PERIOD` steps. Training also continues until there are `MIN_STEPS` steps without
+        improvement (`MIN_ADVERSARIAL_STEPS` with a critic).
 
     Attributes
     ----------
     scores_ : list of float
-        Minus the criterion on the validation samples, before the first epoch and after each. An
-        epoch without validation samples has nan if a later epoch has validation samples.
+        Minus the criterion on the validation samples, before the first period and after each. A
+        period without validation samples has nan if a later period has validation samples.
+    n_complete_ : int
+        Number of periods in the history that training has completed.
     wait_ : Tensor of shape (...)
-        Number of epochs without improvement, per model.
+        Number of periods without improvement, per model.
     done_ : Tensor of shape (...)
         Whether a model's training has ended.
     """
@@ -103,11 +118,12 @@ class Patience(Callback):
         self.wait_ = torch.zeros(models, dtype=torch.int64)
         self.done_ = torch.zeros(models, dtype=torch.bool)
         self.best_weights_: dict[str, Tensor] | None = None
+        self.n_complete_ = len(net.history)
         if X[1] is not None:
             criterion = net.losses_on(X[1])[0].tolist()
             self._watch(net, criterion, keep_weights=True)
             gap = len(net.history) - len(self.scores_)
-            if gap >= 0:  # the last epoch and those in the gap have no score yet
+            if gap >= 0:  # the last period and those in the gap have no score yet
                 self.scores_ += [math.nan] * gap + [_minus(criterion)]
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
@@ -116,10 +132,13 @@ class Patience(Callback):
         self._watch(net, criterion, keep_weights=validated)
         if validated:
             self.scores_.append(_minus(criterion))
+        self.n_complete_ = len(net.history)
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
         if not validated and net.critic_ is not None:
             return  # The critic's output need not fall while the embedding improves.
         least = MIN_STEPS if net.critic_ is None else MIN_ADVERSARIAL_STEPS
+        if net.n_periods_ > 1:
+            least = max(least, self.n_iter_no_change * PERIOD)
         # A model stays done even if its loss improves while other models still train.
         self.done_ = self.done_ | (self.wait_ > self.n_iter_no_change) & (n_steps >= least)
 

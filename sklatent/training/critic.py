@@ -4,20 +4,13 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..networks import Autoencoder, Decoder
 from ..regularizers import Adversarial
 
-#: Decay of the moving average of the weights per step.
-AVERAGE_DECAY = 0.99
-
 
 class Critic:
-    """A critic with its optimizer, and a moving average of the encoder's and decoder's weights.
-
-    Adversarial training oscillates, so a fit keeps the moving average of the weights instead of
-    the last weights.
+    """A critic with its optimizer.
 
     Parameters
     ----------
@@ -28,17 +21,14 @@ class Critic:
     Attributes
     ----------
     optimizer : torch.optim.Adam
-    average : AveragedModel or None
-        Average of encoder and decoder; None except during training.
     paused : tuple of two state_dicts, or None
-        The last and the averaged weights at the end of training, for `begin` to resume from.
+        The last and the averaged weights of encoder and decoder at the end of training.
     """
 
     def __init__(self, module: nn.Module, regularizer: Adversarial) -> None:
         self.module = module
         self.regularizer = regularizer
         self.optimizer = torch.optim.Adam(module.parameters(), **self._rates(), fused=True)
-        self.average: AveragedModel | None = None
         self.paused: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
 
     def _rates(self) -> dict[str, Any]:
@@ -119,21 +109,3 @@ class Critic:
             return v, u
         decoded = cast(Decoder, autoencoder.decoder)(v)
         return torch.cat([decoded, v], dim=-1), torch.cat([x.expand_as(decoded), u], dim=-1)
-
-    # The average of the weights
-
-    def begin(self, module: nn.Module, resume: bool) -> None:
-        """Start an average of a module's weights, or resume the previous average."""
-        decay = get_ema_multi_avg_fn(AVERAGE_DECAY)
-        self.average = AveragedModel(module, multi_avg_fn=decay, use_buffers=True)
-        if resume and self.paused is not None:
-            moved, averaged = self.paused
-            module.load_state_dict(moved)
-            self.average.load_state_dict(averaged)
-
-    def end(self, module: nn.Module) -> None:
-        """Set the module's weights to the average."""
-        average = cast(AveragedModel, self.average)
-        moved = {name: value.clone() for name, value in module.state_dict().items()}
-        self.paused = moved, average.state_dict()
-        module.load_state_dict(average.module.state_dict())

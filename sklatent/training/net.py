@@ -12,14 +12,17 @@ from numpy.typing import NDArray
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from ..networks import Autoencoder, Embedding
 from ..regularizers import Adversarial
+from .average import Average
 from .batches import Batches, Drawn, Samples, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
 from .critic import Critic
 from .objective import Objective
+
+#: Limits of `epochs` = None.
+AUTO_EPOCHS, AUTO_STEPS = 200, 20_000
 
 
 class EmbedderNet(NeuralNet):
@@ -89,7 +92,7 @@ class EmbedderNet(NeuralNet):
     ) -> tuple[Samples, Samples | None]:
         return X
 
-    def get_iterator(self, dataset: Samples, training: bool = False) -> Batches:
+    def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         if training:
             return Batches(dataset, self.batch_size, self.generator_)
         return Batches(dataset, len(dataset))
@@ -100,6 +103,7 @@ class EmbedderNet(NeuralNet):
 
     def initialize_optimizer(self, triggered_directly: Any = None) -> "EmbedderNet":
         super().initialize_optimizer()
+        self.average_: Average | None = None
         self.critic_: Critic | None = None
         if self.critic is not None:
             regularizer = cast(Adversarial, self.criterion_.regularizer)
@@ -124,23 +128,24 @@ class EmbedderNet(NeuralNet):
     # Steps
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        if self.critic_ is None:
-            return super().train_step(batch, **fit_params)
-        self._set_training(True)
-        x = batch[0]
-        with torch.no_grad():
-            u = self.uncompiled.encoder(x, self._noise(x, self.generator_)).sample
-        critic_loss = self.critic_.train(self.uncompiled, x, u, self.generator_)
+        extra = {}
+        if self.critic_ is not None:
+            self._set_training(True)
+            x = batch[0]
+            with torch.no_grad():
+                u = self.uncompiled.encoder(x, self._noise(x, self.generator_)).sample
+            extra["critic_loss"] = self.critic_.train(self.uncompiled, x, u, self.generator_)
         step = super().train_step(batch, **fit_params)
-        cast(AveragedModel, self.critic_.average).update_parameters(self.module_)
-        return step | {"critic_loss": critic_loss}
+        if self.average_ is not None:
+            self.average_.update(self.module_)
+        return step | extra
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """Replace the trained weights by their average for a block."""
         moved = cast(Any, self).module_
-        if self.critic_ is not None and self.critic_.average is not None:
-            self.module_ = self.critic_.average.module
+        if self.average_ is not None:
+            self.module_ = self.average_.model.module
         try:
             yield
         finally:
@@ -159,7 +164,7 @@ class EmbedderNet(NeuralNet):
 
     def _set_training(self, training: bool = True) -> None:
         # Setting the mode of all modules at every step takes as long as a layer.
-        if self.module_.training != training:
+        if not self.module_.training == self.criterion_.training == training:
             super()._set_training(training)
 
     def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
@@ -189,7 +194,7 @@ class EmbedderNet(NeuralNet):
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, **kwargs)
         if len(self.history) > 1:
-            # Nothing reads the batches of past epochs, and a fit can have millions of batches.
+            # Nothing reads the batches of past periods, and a fit can have millions of batches.
             self.history[-2]["batches"].clear()
 
     def critic_gap(self, samples: Samples) -> float:
@@ -243,52 +248,90 @@ class EmbedderNet(NeuralNet):
         if self.critic_ is not None:
             self.critic_.set_regularizer(cast(Adversarial, objective.regularizer))
 
-    def train(self, samples: Samples, valid: Samples | None, epochs: int, n_rows: float) -> bool:
-        """Train for some epochs; return whether the stopping rule ended training.
+    def train(
+        self, samples: Samples, valid: Samples | None, epochs: int | None, n_rows: float
+    ) -> BaseException | None:
+        """Train for some epochs; return the exception that ended training before, or None.
 
         This method replaces `NeuralNet.fit`, which treats KeyboardInterrupt as a regular end of
-        training. After any exception, the weights, optimizer, history and generator are restored.
+        training. `StopTraining` is returned if the stopping rule ended training. A
+        KeyboardInterrupt after the first period is returned too: the weights are the best so far,
+        as after a regular end. After any other exception, the weights, optimizer, history and
+        generator are restored.
 
         Parameters
         ----------
         samples, valid : Samples
             Samples to train on, and samples to evaluate the criterion on. If `valid` is None,
             the stopping rule uses the training loss.
-        epochs : int
+        epochs : int or None
+            None is `AUTO_EPOCHS` epochs, but at most `AUTO_STEPS` steps.
         n_rows : float
             Size of the data set that batches are drawn from, for the regularizer.
         """
         before = self.checkpoint()
         try:
-            stopped = self.run(samples, valid, epochs, n_rows)
+            end = self.run(samples, valid, epochs, n_rows)
             if not all(bool(value.isfinite().all()) for value in self.module_.parameters()):
-                raise NonFiniteLossError("the weights became infinite or not a number")
+                raise NonFiniteLossError("the weights became infinite or not a number") from end
         except BaseException:
             self.restore(before)
             raise
-        return stopped
+        return end
 
-    def run(self, samples: Any, valid: Any, epochs: int, n_rows: Any) -> bool:
+    def run(
+        self, samples: Any, valid: Any, epochs: int | None, n_rows: Any
+    ) -> BaseException | None:
         """Train as `train` does, but do not restore the state after an exception."""
         self.n_rows_ = n_rows
         data = (samples, valid)
-        if self.critic_ is not None:
-            self.critic_.begin(self.module_, resume=valid is None)
+        batches = self.get_iterator(samples, training=True)
+        self.n_periods_ = batches.n_periods  # in an epoch
+        if epochs is None:
+            most = max(1, AUTO_STEPS * batches.n_periods // batches.n_steps)
+            self.last_ = min(AUTO_EPOCHS * batches.n_periods, most)
+        else:
+            self.last_ = epochs * batches.n_periods
+        before = len(self.history)
+        end: BaseException | None = None
+        if self.critic_ is not None or batches.n_periods > 1:
+            self._begin_average(resume=valid is None)
         try:
             self.notify("on_train_begin", X=data, y=None)
             try:
-                self.fit_loop(data, epochs=epochs)
-                stopped = False
-            except StopTraining:
-                stopped = True
-            if self.critic_ is not None:
-                self.critic_.end(self.module_)
+                self.fit_loop(data, epochs=self.last_)
+            except StopTraining as error:
+                end = error.with_traceback(None)  # its frames would keep the data alive
+            except KeyboardInterrupt as error:
+                n_complete = self.patience.n_complete_
+                if n_complete == before:
+                    raise
+                del self.history[n_complete:]
+                del self.patience.scores_[n_complete + 1 :]
+                end = error
+            self._end_average()
             self.notify("on_train_end", X=data, y=None)
         finally:
-            if self.critic_ is not None:
-                self.critic_.average = None
+            self.average_ = None
             self._set_training(False)
-        return stopped
+        return end
+
+    def _begin_average(self, resume: bool) -> None:
+        """Start a moving average of the weights; with a critic, resume the previous average."""
+        self.average_ = Average(self.module_, warm_up=self.critic_ is None)
+        if resume and self.critic_ is not None and self.critic_.paused is not None:
+            moved, averaged = self.critic_.paused
+            self.module_.load_state_dict(moved)
+            self.average_.model.load_state_dict(averaged)
+
+    def _end_average(self) -> None:
+        """Set the weights to their average."""
+        if self.average_ is None:
+            return
+        if self.critic_ is not None:
+            moved = {name: value.clone() for name, value in self.module_.state_dict().items()}
+            self.critic_.paused = moved, self.average_.model.state_dict()
+        self.module_.load_state_dict(self.average_.model.module.state_dict())
 
     def losses_on(self, samples: Samples) -> Tensor:
         """Return criterion, task loss and regularizer on all samples at once.
@@ -328,7 +371,7 @@ class EmbedderNet(NeuralNet):
             )
 
     def weights(self) -> dict[str, Tensor]:
-        """Return a copy of the modules' weights; with a critic, of the averaged weights."""
+        """Return a copy of the modules' weights, or of their average if there is one."""
         with self._averaged():
             return {name: value.clone() for name, value in self.module_.state_dict().items()}
 
@@ -351,7 +394,7 @@ class EmbedderNet(NeuralNet):
 
     def restore(self, checkpoint: tuple[Any, ...]) -> None:
         """Restore the state of a checkpoint."""
-        settings, patience, objective, states, generator, critic, n_epochs, n_scores = checkpoint
+        settings, patience, objective, states, generator, critic, n_periods, n_scores = checkpoint
         self.criterion_ = objective
         if self.critic_ is not None:
             self.critic_.regularizer, self.critic_.paused = critic
@@ -360,7 +403,7 @@ class EmbedderNet(NeuralNet):
         for part, state in zip(self._stateful(), states, strict=True):
             part.load_state_dict(state)
         self.generator_.set_state(generator)
-        del self.history[n_epochs:]
+        del self.history[n_periods:]
         del self.patience.scores_[n_scores:]
 
     # Copies

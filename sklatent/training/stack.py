@@ -120,7 +120,7 @@ class Stack(EmbedderNet):
     # Training
 
     def train_models(
-        self, samples: list[Samples], valid: list[Samples] | None, epochs: int
+        self, samples: list[Samples], valid: list[Samples] | None, epochs: int | None
     ) -> list[EmbedderNet | None]:
         """Train for some epochs; return each model as a single net, or None if it diverged.
 
@@ -128,7 +128,13 @@ class Stack(EmbedderNet):
         ----------
         samples, valid : list of Samples
             Samples to train on, and samples to evaluate the criterion on: one per fold.
-        epochs : int
+        epochs : int or None
+            As for `EmbedderNet.train`.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If the user interrupts training.
         """
         sizes = [len(fold) for fold in samples]
         n_rows = torch.tensor(sizes, dtype=torch.float32, device=self.device)
@@ -137,7 +143,9 @@ class Stack(EmbedderNet):
         self.trained_: list[EmbedderNet | None] = [None] * len(self.fold)
         self.curves_: list[list[dict[str, float]]] = [[] for _ in self.fold]
         self.diverged_: set[int] = set()
-        self.run(samples, valid, epochs, n_rows[self.fold_])
+        end = self.run(samples, valid, epochs, n_rows[self.fold_])
+        if isinstance(end, KeyboardInterrupt):
+            raise end
         self.remove(torch.ones(self.models, dtype=torch.bool), self.weights())
         return self.trained_
 
@@ -184,8 +192,8 @@ class Stack(EmbedderNet):
     def _keep(self, kept: Tensor) -> None:
         patience: Any = self.patience
         objective: Any = self.criterion_
-        average = None if self.critic_ is None else self.critic_.average
-        for part in (*self._stateful(), *([] if average is None else [average])):
+        average = [] if self.average_ is None else [self.average_.model]
+        for part in (*self._stateful(), *average):
             if isinstance(part, nn.Module):
                 _select(part, kept)
                 continue
@@ -222,16 +230,17 @@ class RemoveDone(Callback):
         names = [name for name in CURVES if name in epoch]
         for i, model in enumerate(net.alive_.tolist()):
             if not patience.done_[i]:
-                net.curves_[model].append({name: epoch[name][i] for name in names})
+                curves = {name: epoch[name][i] for name in names}
+                net.curves_[model].append(curves | {"n_iter": epoch["n_iter"]})
 
 
 class Drop(Callback):
-    """Removes models from the stack after some epochs.
+    """Removes models from the stack at some times.
 
     Parameters
     ----------
-    epochs : collection of int
-        Epochs after which models are compared.
+    parts : collection of int
+        Models are compared after one of so many parts of the training: 3 means after a third.
     select : callable
         Maps the list of all models, as single nets or None if diverged, to the indices of the
         models to remove.
@@ -239,14 +248,14 @@ class Drop(Callback):
 
     def __init__(
         self,
-        epochs: Collection[int],
+        parts: Collection[int],
         select: Callable[[list[EmbedderNet | None]], list[int]],
     ) -> None:
-        self.epochs = epochs
+        self.parts = parts
         self.select = select
 
     def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
-        if len(net.history) in self.epochs:
+        if len(net.history) in [net.last_ // part for part in self.parts]:
             removed = torch.tensor(self.select(net.separate()), dtype=torch.int64)
             net.patience.done_ = net.patience.done_ | torch.isin(net.alive_, removed)
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from sklearn.datasets import load_wine
 
-from sklatent.training.batches import Batches, Samples, systematic_resample
+from sklatent.training.batches import PERIOD, Batches, Samples, systematic_resample
 
 WINE = load_wine()
 N = len(WINE.data)
@@ -36,7 +36,7 @@ def test_batches_are_even_and_none_is_small(n, weighted):
     assert max(sizes) - min(sizes) <= 1
     assert min(sizes) >= min(n, 128)
     assert max(sizes) < 2 * 128
-    assert len(batches) == len(sizes)
+    assert batches.n_steps == len(sizes)
 
 
 @pytest.mark.parametrize("weight", [None, 1.0, 0.1, 1e-8])
@@ -110,3 +110,17 @@ def test_global_random_state_is_left_alone(weighted):
 
 def test_without_generator_rows_come_in_order():
     assert torch.equal(epoch(Batches(numbered(100), 32)), torch.arange(100))
+
+
+@pytest.mark.parametrize("n_steps", [PERIOD - 1, PERIOD, PERIOD + 1, 3 * PERIOD - 1])
+def test_periods_are_even_parts_of_an_epoch(n_steps):
+    batches = Batches(numbered(2 * n_steps), 2, seeded())
+    assert (batches.n_periods > 1) == (n_steps > PERIOD)
+    for _ in range(2):
+        periods = [[x[:, 0] for x, _ in batches] for _ in range(batches.n_periods)]
+        sizes = [len(period) for period in periods]
+        assert sum(sizes) == n_steps
+        assert max(sizes) <= PERIOD
+        assert max(sizes) - min(sizes) <= 1
+        drawn = torch.cat([x for period in periods for x in period])
+        assert torch.equal(drawn.sort().values, torch.arange(2 * n_steps))

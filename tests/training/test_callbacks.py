@@ -4,6 +4,7 @@ import pytest
 import torch
 from skorch.history import History
 
+from sklatent.training.batches import PERIOD
 from sklatent.training.callbacks import MIN_STEPS, Patience
 
 
@@ -14,6 +15,7 @@ def test_a_model_that_is_done_has_no_second_chance():
     net = SimpleNamespace(
         models=(2,),
         critic_=None,
+        n_periods_=1,
         history=History(),
         losses_on=lambda rows: torch.tensor([criteria[0]]),
         weights=lambda: {"epoch": torch.full((2,), float(len(seen)))},
@@ -33,7 +35,7 @@ def test_a_model_that_is_done_has_no_second_chance():
 
 @pytest.mark.parametrize(("critic", "n_steps"), [(None, 300), ("critic", 1000)])
 def test_an_epoch_of_few_steps_is_given_more_time_and_more_against_a_critic(critic, n_steps):
-    net = SimpleNamespace(models=(), critic_=critic, history=History(), weights=dict)
+    net = SimpleNamespace(models=(), critic_=critic, n_periods_=1, history=History(), weights=dict)
     net.losses_on = lambda rows: torch.tensor([1.0])
     patience = Patience(tol=1e-4, n_iter_no_change=1).initialize()
     patience.on_train_begin(net, X=(None, "rows"))
@@ -49,3 +51,16 @@ def test_an_epoch_of_few_steps_is_given_more_time_and_more_against_a_critic(crit
         assert not patience.done_
     epoch()
     assert patience.done_
+
+
+def test_a_long_epoch_counts_as_the_steps_of_one_period():
+    net = SimpleNamespace(models=(), critic_=None, n_periods_=3, history=History(), weights=dict)
+    net.losses_on = lambda rows: torch.tensor([1.0])
+    patience = Patience(tol=1e-4, n_iter_no_change=10).initialize()
+    patience.on_train_begin(net, X=(None, "rows"))
+    while not patience.done_:
+        net.history.new_epoch()
+        net.history.record("valid_loss", 1.0)
+        net.history.record("train_batch_count", PERIOD // 2)
+        patience.on_epoch_end(net, dataset_valid="rows")
+    assert len(net.history) * (PERIOD // 2) == 10 * PERIOD

@@ -128,7 +128,7 @@ def test_each_fold_has_its_own_nats_and_number_of_rows():
     folds = torch.tensor([0, 1, 1, 0])
     nets[0].batch_size, nets[1].batch_size = 45, 20
     # Also where another model has left.
-    leave = Drop([1], lambda alone: [0])
+    leave = Drop([2], lambda alone: [0])
     stack = Stack(nets, folds, torch.ones(4), [leave]).initialize()
     trained = stack.train_models(train, None, 2)
     assert [len(net.history) for net in trained] == [1, 2, 2, 2]
@@ -151,7 +151,7 @@ def test_scores_are_the_models_own_after_others_have_left():
         return [0, 2]
 
     folds, reg_weights = (torch.tensor(each) for each in zip(*pairs, strict=True))
-    stack = Stack(nets, folds, reg_weights, [Drop([1], select)]).initialize()
+    stack = Stack(nets, folds, reg_weights, [Drop([3], select)]).initialize()
     trained = stack.train_models(train, valid, 3)
     assert [len(net.history) for net in trained] == [1, 3, 1, 3]
     for net, (fold, reg_weight) in zip(trained, pairs, strict=True):
@@ -169,8 +169,8 @@ def test_models_are_compared_and_leave_with_their_best_weights():
     compared = []
     select = Drop([2], lambda alone: compared.extend(alone) or [0])
     stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), [select]).initialize()
-    trained = stack.train_models(train, valid, 3)
-    assert [len(net.history) for net in trained] == [2, 3]
+    trained = stack.train_models(train, valid, 4)
+    assert [len(net.history) for net in trained] == [2, 4]
     for net, start in zip(compared + trained, nets + nets, strict=True):
         assert max(net.patience.scores_[1:]) < net.patience.scores_[0]
         for name, value in start.module_.state_dict().items():
