@@ -7,12 +7,13 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
-from .batches import PERIOD
-
 #: Minimum number of steps without improvement: for small data, a period has few steps.
 MIN_STEPS = 300
-#: The same with a critic, because training at first makes the embedding less Gaussian.
-MIN_ADVERSARIAL_STEPS = 1000
+#: The same with a critic, and for long epochs before any period is better than the start, because
+#: training at first makes the embedding less Gaussian.
+MIN_FIRST_STEPS = 1000
+#: Maximum number of periods that an epoch without improvement counts as.
+MOST_PERIODS = 2
 
 
 class StopTraining(Exception):
@@ -88,8 +89,8 @@ class Patience(Callback):
         Minimum improvement.
     n_iter_no_change : int
         Number of consecutive epochs without improvement before training stops. An epoch counts
-        as at most `PERIOD` steps. Training also continues until there are `MIN_STEPS` steps without
-        improvement (`MIN_ADVERSARIAL_STEPS` with a critic).
+        as at most `MOST_PERIODS` periods. Training also continues until there are `MIN_STEPS`
+        steps without improvement, or `MIN_FIRST_STEPS`.
 
     Attributes
     ----------
@@ -118,7 +119,7 @@ class Patience(Callback):
         self.wait_ = torch.zeros(models, dtype=torch.int64)
         self.done_ = torch.zeros(models, dtype=torch.bool)
         self.best_weights_: dict[str, Tensor] | None = None
-        self.n_complete_ = len(net.history)
+        self.before_ = self.n_complete_ = len(net.history)
         if X[1] is not None:
             criterion = net.losses_on(X[1])[0].tolist()
             self._watch(net, criterion, keep_weights=True)
@@ -136,11 +137,13 @@ class Patience(Callback):
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
         if not validated and net.critic_ is not None:
             return  # The critic's output need not fall while the embedding improves.
-        least = MIN_STEPS if net.critic_ is None else MIN_ADVERSARIAL_STEPS
+        patient: Any = net.critic_ is not None
         if net.n_periods_ > 1:
-            least = max(least, self.n_iter_no_change * PERIOD)
+            patient = patient | (self.wait_ == self.n_complete_ - self.before_)
+        least = torch.where(torch.as_tensor(patient), MIN_FIRST_STEPS, MIN_STEPS)
         # A model stays done even if its loss improves while other models still train.
-        self.done_ = self.done_ | (self.wait_ > self.n_iter_no_change) & (n_steps >= least)
+        waited = self.wait_ > self.n_iter_no_change * min(net.n_periods_, MOST_PERIODS)
+        self.done_ = self.done_ | waited & (n_steps >= least)
 
     def _watch(self, net: Any, criterion: Any, keep_weights: bool) -> None:
         loss = torch.tensor(criterion, dtype=torch.float64)

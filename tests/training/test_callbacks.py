@@ -4,7 +4,6 @@ import pytest
 import torch
 from skorch.history import History
 
-from sklatent.training.batches import PERIOD
 from sklatent.training.callbacks import MIN_STEPS, Patience
 
 
@@ -53,14 +52,16 @@ def test_an_epoch_of_few_steps_is_given_more_time_and_more_against_a_critic(crit
     assert patience.done_
 
 
-def test_a_long_epoch_counts_as_the_steps_of_one_period():
-    net = SimpleNamespace(models=(), critic_=None, n_periods_=3, history=History(), weights=dict)
+# An epoch of 5 periods counts as two of them.
+@pytest.mark.parametrize(("first", "n_periods"), [(0.9, 1 + 20 + 1), (1.1, 1000 // 40)])
+def test_a_long_epoch_counts_as_few_periods_and_the_start_is_given_time(first, n_periods):
+    net = SimpleNamespace(models=(), critic_=None, n_periods_=5, history=History(), weights=dict)
     net.losses_on = lambda rows: torch.tensor([1.0])
     patience = Patience(tol=1e-4, n_iter_no_change=10).initialize()
     patience.on_train_begin(net, X=(None, "rows"))
     while not patience.done_:
         net.history.new_epoch()
-        net.history.record("valid_loss", 1.0)
-        net.history.record("train_batch_count", PERIOD // 2)
+        net.history.record("valid_loss", first)
+        net.history.record("train_batch_count", 40)
         patience.on_epoch_end(net, dataset_valid="rows")
-    assert len(net.history) * (PERIOD // 2) == 10 * PERIOD
+    assert len(net.history) == n_periods
