@@ -162,8 +162,9 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         the range from 128 to 512, and at least 4 * n_components. A minibatch holds all samples
         if there are fewer.
 
-    max_iter : int, default=200
-        Maximum number of epochs. With 0, the embedding stays at its start.
+    max_iter : int or "auto", default="auto"
+        Maximum number of epochs. With 0, the embedding stays at its start. "auto" is 200 epochs,
+        but at most 20,000 steps. `fit` warns if it reaches an integer, and not with "auto".
 
     tol : float, default=1e-4
         Training stops when the training loss (with early stopping, the validation criterion)
@@ -173,17 +174,17 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         contains the critic's output, which is not comparable between epochs.
 
     n_iter_no_change : int, default=10
-        Number of epochs without improvement before training stops; see `tol`.
+        Number of epochs without improvement before training stops; see `tol`. An epoch of more
+        than 100 steps counts as at most 100 steps.
 
     early_stopping : bool or "auto", default="auto"
         Whether to set aside samples and keep the weights with the lowest criterion on the samples
         set aside. The criterion is task loss + reg_weight * regularizer, evaluated at the start
-        and after each epoch; a negative estimate of the regularizer counts as zero. "auto" is
-        True if there are at least 10 samples. For large or sparse X, at most 8192 samples are set
-        aside.
+        and after each period (see Notes); a negative estimate of the regularizer counts as zero.
+        "auto" is True if there are at least 10 samples.
 
     validation_fraction : float in (0, 1), default=0.1
-        Share of the samples that early stopping sets aside.
+        Share of the samples that early stopping sets aside, at most 5,000 samples.
 
     warm_start : bool, default=False
         Whether `fit` continues from the last fit's weights, units, optimizer and random state.
@@ -212,16 +213,19 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
     target_cov_ : ndarray of shape (n_components_, n_components_)
     n_components_ : int
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run. The last one may be incomplete.
+    interrupted_ : bool
+        Whether a KeyboardInterrupt ended the last fit; see Notes.
     loss_ : float or None
-        Training loss in the last epoch; None before the first.
+        Training loss in the last period; None before the first.
     best_loss_ : float or None
         Lowest training loss; None if the last call to `fit` used early stopping.
-    loss_curve_, task_loss_curve_, regularizer_curve_ : list of shape (n_iter_,)
-        Training loss and its two parts: loss = task loss + reg_weight * regularizer.
-    validation_scores_ : list of shape (n_iter_ + 1,) or None
-        Minus the criterion on the samples set aside, at the start and after each epoch. The
-        value is nan for epochs of `partial_fit` and of a fit without early stopping. None if no
+    loss_curve_, task_loss_curve_, regularizer_curve_ : list of shape (n_periods,)
+        Training loss in each period and its two parts: loss = task loss + reg_weight *
+        regularizer.
+    validation_scores_ : list of shape (n_periods + 1,) or None
+        Minus the criterion on the samples set aside, at the start and after each period. The
+        value is nan for periods of `partial_fit` and of a fit without early stopping. None if no
         fit used early stopping.
     noise_variance_ : ndarray of shape (n_features_in_,) or float
         Reconstruction only: residual variance of each feature, or of all features with
@@ -232,7 +236,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
     classes_ : ndarray of shape (n_classes,)
         Classification only.
     critic_ : Module
-    critic_loss_curve_ : list of shape (n_iter_,)
+    critic_loss_curve_ : list of shape (n_periods,)
     critic_gap_ : float
         `Adversarial` only: the critic, its training loss, and its ability to distinguish the
         embedding of the samples set aside (of the training samples, without early stopping) from
@@ -257,8 +261,16 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
     X can be a memmap that is larger than memory, or sparse. If X has more than 2^26 entries or is
     sparse, some results come from random samples: see "Large and sparse data" in the user guide.
 
+    A period is an epoch, or an equal part of an epoch of more than 50 steps. With the default
+    batch size, these are epochs of more than about 26,000 training samples. The network's weights
+    after a period are then a moving average over the steps, which is less noisy than the last
+    weights. Callbacks of skorch take a period for an epoch.
+
     If `fit` fails, the estimator is unfitted. If `partial_fit`, or `fit` with
-    ``warm_start=True``, fails, the estimator keeps its previous state.
+    ``warm_start=True``, fails, the estimator keeps its previous state. A KeyboardInterrupt
+    (Ctrl-C) is an exception to this rule: if `fit` has trained for at least one period, the
+    estimator is fitted with the best weights so far, ``interrupted_`` is True, and `fit` raises
+    the KeyboardInterrupt. A second one while `fit` finishes restores the previous state.
 
     References
     ----------
@@ -460,6 +472,8 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         ------
         ValueError
             For invalid data or parameters, or if the training loss becomes infinite or nan.
+        KeyboardInterrupt
+            If the user interrupts `fit`. The estimator may be fitted: see Notes of the class.
         """
         if not self.warm_start:
             self.__dict__.pop("net_", None)

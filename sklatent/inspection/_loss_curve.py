@@ -21,6 +21,9 @@ class LossCurveDisplay:
     best epoch of 0 means that training did not improve the criterion. A second panel shows the loss
     of the critic, if there is one.
 
+    For large data, the unit of the horizontal axis is a period instead of an epoch; see the notes
+    of `GaussianEmbedder`.
+
     Use `from_estimator` to create a display.
 
     Parameters
