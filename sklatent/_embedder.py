@@ -17,7 +17,6 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
@@ -478,30 +477,12 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
         if not self.warm_start:
             self.__dict__.pop("net_", None)
         with self._as_it_was_on_failure():
-            converged, interrupt = self._fit(X, y, sample_weight)
-        if interrupt is not None:
-            interrupt.add_note(
-                f"fit was interrupted in epoch {self.n_iter_}. The {type(self).__name__} is "
-                f"fitted, and interrupted_ is True. The embedding uses {self._kept_weights()}."
-            )
-            raise interrupt
-        if not converged:
-            warn(
-                f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the "
-                f"optimization hasn't converged yet. The embedding uses {self._kept_weights()}. "
-                f"Increase max_iter to train longer, or increase tol (now {self.tol}) to stop "
-                "earlier.",
-                ConvergenceWarning,
-            )
+            fit = Fit.start(self, X, y, sample_weight)
+            fit.set_aside(fit.n_valid)
+            stopped = fit.train(fit.epochs)
+            fit.finish()
+        fit.report_end(stopped)
         return self
-
-    def _kept_weights(self):
-        if self.best_loss_ is not None:
-            return "the last weights; early_stopping=True keeps the best weights"
-        first = not (self.warm_start or np.nanargmax(self.validation_scores_))
-        return "the weights with the best validation score" + (
-            ", which are those before the first epoch" if first else ""
-        )
 
     @_fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -536,7 +517,13 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
                 "'auto'"
             )
         with self._as_it_was_on_failure():
-            self._partial_fit(X, y, classes, sample_weight)
+            fit = Fit.start(self, X, y, sample_weight, classes)
+            fit.set_aside(0)
+            # A stream has no end, so a batch is not a fraction of a finite data set.
+            fit.train(1, n_rows=np.inf)
+            if fit.interrupt is not None:
+                raise fit.interrupt  # undo: the caller does not know which samples were trained on
+            fit.finish_batch()
         return self
 
     @contextmanager
@@ -552,23 +539,6 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
             if checkpoint is not None:
                 self.net_.restore(checkpoint)
             raise
-
-    def _fit(self, X, y, sample_weight):
-        fit = Fit.start(self, X, y, sample_weight)
-        fit.set_aside(fit.n_valid)
-        stopped = fit.train(fit.epochs)
-        fit.finish()
-        waited = bool(self.net_.patience.wait_ > self.n_iter_no_change)
-        return stopped or waited or self.max_iter in (0, "auto"), fit.interrupt
-
-    def _partial_fit(self, X, y, classes, sample_weight):
-        fit = Fit.start(self, X, y, sample_weight, classes)
-        fit.set_aside(0)
-        # A stream has no end, so a batch is not a fraction of a finite data set.
-        fit.train(1, n_rows=np.inf)
-        if fit.interrupt is not None:
-            raise fit.interrupt  # undo: the caller does not know which samples were trained on
-        fit.finish_batch()
 
     # Use of the fitted embedding
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from ._data import Data, check_classes, split
@@ -352,6 +353,35 @@ class Fit:
         embedder.validation_scores_ = scores + missing if scores else None
         best = min(embedder.loss_curve_, default=None)
         embedder.best_loss_ = best if self.valid is None else None
+
+    def report_end(self, stopped: bool) -> None:
+        """Raise the user's interrupt, or warn if training reached the maximum of epochs.
+
+        Parameters
+        ----------
+        stopped : bool
+            What `train` returned.
+        """
+        embedder = self.embedder
+        kept = "the last weights; early_stopping=True keeps the best weights"
+        if embedder.best_loss_ is None:
+            kept = "the weights with the best validation score"
+            if not (embedder.warm_start or np.nanargmax(embedder.validation_scores_)):
+                kept += ", which are those before the first epoch"
+        if self.interrupt is not None:
+            self.interrupt.add_note(
+                f"fit was interrupted in epoch {embedder.n_iter_}. The {type(embedder).__name__} "
+                f"is fitted, and interrupted_ is True. The embedding uses {kept}."
+            )
+            raise self.interrupt
+        waited = self.net.patience.wait_ > embedder.n_iter_no_change
+        if not (stopped or waited or embedder.max_iter in (0, "auto")):
+            warn(
+                f"Stochastic Optimizer: Maximum iterations ({embedder.max_iter}) reached and the "
+                f"optimization hasn't converged yet. The embedding uses {kept}. Increase max_iter "
+                f"to train longer, or increase tol (now {embedder.tol}) to stop earlier.",
+                ConvergenceWarning,
+            )
 
     def mean_loss(self) -> float:
         """Return the mean loss of the data for the task; without a task, the criterion.
