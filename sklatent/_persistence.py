@@ -26,6 +26,7 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import InconsistentVersionWarning
 
 from . import __version__
+from ._params import OURS
 from .training import EmbedderNet
 
 #: Version of the file format. Increase it if an older version of the package cannot read new files.
@@ -58,8 +59,6 @@ SCALARS: dict[str, type] = {kind.__name__: kind for kind in (*NUMBERS, np.str_)}
 @functools.cache
 def _classes() -> dict[str, type]:
     """Return the classes whose objects can be stored, by name."""
-    from ._params import OURS  # imported here, because the estimators import this module
-
     classes = [*OURS, *(getattr(model_selection, name) for name in SPLITTERS)]
     for name in MODULES:
         module = import_module(f".{name}", __package__)
@@ -71,8 +70,7 @@ def _classes() -> dict[str, type]:
 @functools.cache
 def _functions() -> dict[str, Callable]:
     """Return the functions and optimizers that parameters can hold, by name."""
-    from . import metrics
-
+    metrics = import_module(".metrics", __package__)
     scorers = [name for name in metrics.__all__ if name.endswith("_scorer")]
     return {name: getattr(metrics, name) for name in scorers} | {
         f"torch.optim.{name}": getattr(torch.optim, name)
