@@ -120,7 +120,7 @@ class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixi
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
         scores = self.score_samples(X) if self.cv is None else self._held_out_scores(X)
-        offset = np.quantile(scores, self.contamination, method="lower")
+        offset = np.quantile(scores, self.contamination, method="higher")
         if not np.isfinite(offset):
             raise ValueError(
                 f"{self.contamination:.0%} of the samples or more have the score {offset}, so no "
