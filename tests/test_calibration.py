@@ -687,3 +687,10 @@ def test_density_with_a_collapsed_direction():
     expected = log_det(gaussianization.transform, u) - 0.5 * np.square(z).sum(axis=1)
     expected -= 1.5 * np.log(2 * np.pi)
     np.testing.assert_allclose(gaussianization.log_density(u), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("seed", [20, 42, 54])
+def test_a_gain_below_its_standard_error_is_refused(seed):
+    # The direction test rejects these small samples, and the twenty held-out samples gain a little.
+    u = np.random.default_rng(seed).standard_t(4, size=(80, 2))
+    assert Gaussianization().fit(u).n_rounds_ == 0

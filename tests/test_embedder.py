@@ -23,6 +23,7 @@ from sklearn.utils import get_tags
 from skorch.callbacks import Callback
 
 from sklatent import GaussianEmbedder
+from sklatent._fit import _draws
 from sklatent.calibration import AffineCalibration, Gaussianization
 from sklatent.metrics import epps_pulley_test
 from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
@@ -1029,6 +1030,18 @@ def test_the_prior_of_a_stochastic_encoder_fits_its_draws(digits, two_stages):
     # The networks are the same, and the maps are inverted.
     restored = [each.inverse_transform(each.transform(test)) for each in two_stages]
     np.testing.assert_allclose(*restored, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n", "n_draws"), [(1000, 4), (10_000, 1)])
+def test_draws_of_the_encoder_have_its_mean_and_variance(n, n_draws):
+    mean, log_var = np.full((n, 2), [1.0, -3.0]), np.full((n, 2), np.log([4.0, 0.25]))
+    weight = np.arange(n) + 1.0
+    draws, weights = _draws(mean, log_var, weight, seed=0)
+    assert len(draws) == n_draws * n
+    np.testing.assert_array_equal(weights, np.tile(weight, n_draws))
+    error = 5 / np.sqrt(len(draws))
+    np.testing.assert_allclose(draws.mean(axis=0), [1, -3], atol=2 * error)
+    np.testing.assert_allclose(draws.std(axis=0), [2, 0.5], rtol=error)
 
 
 def test_gaussianized_posterior_is_that_of_mapped_draws(digits, two_stages):
