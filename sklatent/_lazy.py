@@ -8,7 +8,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
-from sklearn.utils import gen_batches
 
 #: Number of entries above which a dense array is not copied as a whole: 256 MiB in float32.
 LARGE = 2**26
@@ -86,7 +85,8 @@ def chunks(X: NDArray | LazySamples) -> Iterator[slice]:
     size = CHUNK
     if isinstance(X, LazySamples):
         size = min(CHUNK, max(LEAST_BLOCK, BLOCK_ENTRIES // X.shape[1]))
-    return gen_batches(len(X), size)
+    # Not `gen_batches`, whose validation takes longer than a single sample.
+    return (slice(start, start + size) for start in range(0, len(X), size))
 
 
 def blocks(X: NDArray | LazySamples) -> Iterator[slice]:
