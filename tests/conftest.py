@@ -3,6 +3,10 @@
 import os
 import sys
 
+# Before numpy and torch are imported: parallel test processes must not fight over the cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 import torch
 
@@ -11,7 +15,7 @@ os.environ["MPLBACKEND"] = "Agg"  # pictures are drawn on no screen
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread():
-    """Keep parallel test processes from fighting over the cores."""
+    """Use one thread of torch, also if the variables above are set."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
