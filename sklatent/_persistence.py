@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -51,8 +51,8 @@ MODULES = (
     "metrics._scorers",
 )
 SPLITTERS = ("GroupKFold", "KFold", "ShuffleSplit", "StratifiedKFold", "StratifiedShuffleSplit")
-NUMBERS = (np.bool_, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32)
-NUMBERS += (np.uint64, np.float16, np.float32, np.float64)  # type: ignore[assignment]
+NUMBERS: tuple[type, ...] = (np.bool_, np.float16, np.float32, np.float64)
+NUMBERS += (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 SCALARS: dict[str, type] = {kind.__name__: kind for kind in (*NUMBERS, np.str_)}
 
 
@@ -192,7 +192,7 @@ def load(path: str | os.PathLike) -> Any:
     try:
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no iterator)
     except OSError:
         raise
     except Exception as error:
@@ -318,7 +318,7 @@ def _attributes(value: Any) -> dict[str, Any]:
     if isinstance(value, Storable):
         return value._pack()
     if isinstance(value, tuple):
-        return value._asdict()  # type: ignore[attr-defined]
+        return cast(Any, value)._asdict()
     if dataclasses.is_dataclass(value):
         fields = (field for field in dataclasses.fields(value) if field.init)
         return {field.name: getattr(value, field.name) for field in fields}
