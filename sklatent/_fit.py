@@ -364,7 +364,7 @@ class Fit:
         """
         embedder = self.embedder
         kept = "the last weights; early_stopping=True keeps the best weights"
-        if embedder.best_loss_ is None:
+        if self.valid is not None:
             kept = "the weights with the best validation score"
             if not (embedder.warm_start or np.nanargmax(embedder.validation_scores_)):
                 kept += ", which are those before the first epoch"
