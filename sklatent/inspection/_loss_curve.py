@@ -11,7 +11,7 @@ from ._plotting import BLUE, GREEN, GREY, PURPLE, VERMILION, check_matplotlib, m
 
 
 class LossCurveDisplay:
-    """Training loss, its two parts, and the criterion of early stopping, for each epoch.
+    """Training loss, its two parts, and the criterion of early stopping, during training.
 
     The training loss is the task's loss plus `reg_weight` times the regularizer, averaged over the
     steps of an epoch. The criterion is the same sum on the validation samples at the end of the
@@ -21,8 +21,8 @@ class LossCurveDisplay:
     best epoch of 0 means that training did not improve the criterion. A second panel shows the loss
     of the critic, if there is one.
 
-    For large data, the unit of the horizontal axis is a period instead of an epoch; see the notes
-    of `GaussianEmbedder`.
+    For large data, the curves have several values per epoch (see the notes of `GaussianEmbedder`).
+    The horizontal axis then shows the number of steps instead of the number of epochs.
 
     Use `from_estimator` to create a display.
 
@@ -36,6 +36,8 @@ class LossCurveDisplay:
         nan for epochs without early stopping. None if no epoch used early stopping.
     critic_loss : ndarray of shape (n_iter,) or None
         The training loss of the critic. None without a critic.
+    steps : ndarray of shape (n_iter,) or None
+        Number of steps until each value of `loss`. None if the values are those of epochs.
 
     Attributes
     ----------
@@ -43,7 +45,8 @@ class LossCurveDisplay:
         The curves "loss", "task_loss" and "regularizer", and if available "criterion" and
         "critic_loss".
     best_epoch_ : int or None
-        The epoch with the smallest criterion. None without early stopping.
+        The epoch with the smallest criterion, or with `steps` the step. None without early
+        stopping.
     best_ : PathCollection or None
         The mark of the best epoch.
     axes_ : ndarray of Axes of shape (1,) or (2,)
@@ -72,12 +75,14 @@ class LossCurveDisplay:
         regularizer: NDArray,
         criterion: NDArray | None = None,
         critic_loss: NDArray | None = None,
+        steps: NDArray | None = None,
     ) -> None:
         self.loss = loss
         self.task_loss = task_loss
         self.regularizer = regularizer
         self.criterion = criterion
         self.critic_loss = critic_loss
+        self.steps = steps
 
     @classmethod
     def from_estimator(
@@ -116,12 +121,15 @@ class LossCurveDisplay:
         loss, task_loss = np.array(embedder.loss_curve_), np.array(embedder.task_loss_curve_)
         scores = embedder.validation_scores_
         critic = getattr(embedder, "critic_loss_curve_", None)
+        history = embedder.net_.history
+        by_epoch = [period["n_iter"] for period in history] == [*range(1, len(history) + 1)]
         display = cls(
             loss=loss,
             task_loss=task_loss,
             regularizer=loss - task_loss,  # reg_weight may have changed since fit
             criterion=None if scores is None else -np.array(scores),
             critic_loss=None if critic is None else np.array(critic),
+            steps=None if by_epoch else np.cumsum(history[:, "train_batch_count"]),
         )
         return display.plot(ax, line_kwargs=line_kwargs, scatter_kwargs=scatter_kwargs)
 
@@ -158,6 +166,10 @@ class LossCurveDisplay:
         self.ax_ = self.axes_[0]
         self.figure_ = self.ax_.figure
         self.lines_: dict[str, Any] = {}
+        unit, ends = "step", self.steps
+        if ends is None:
+            unit, ends = "epoch", np.arange(1, len(self.loss) + 1)
+        ends = np.append(0, ends)
         curves = {
             "loss": ("training loss", BLUE, "-", self.loss),
             "task_loss": ("  of which task", GREEN, "--", self.task_loss),
@@ -170,21 +182,21 @@ class LossCurveDisplay:
                 continue
             axes = self.axes_[-1] if name == "critic_loss" else self.ax_
             style = {"color": color, "linestyle": dashes, "label": label}
-            # A line needs two epochs. A marker shows a single epoch.
+            # A line needs two values. A marker shows a single value.
             style["marker"] = "o" if len(values) == 1 else "none"
-            first = 0 if name == "criterion" else 1
-            epochs = np.arange(first, first + len(values))
-            (self.lines_[name],) = axes.plot(epochs, values, **merged(Line2D, style, line_kwargs))
+            x = ends[len(ends) - len(values) :]  # the criterion starts at 0
+            (self.lines_[name],) = axes.plot(x, values, **merged(Line2D, style, line_kwargs))
         self.best_epoch_ = self.best_ = None
         if self.criterion is not None:
-            self.best_epoch_ = best = int(np.nanargmin(self.criterion))
+            index = int(np.nanargmin(self.criterion))
+            self.best_epoch_ = best = int(ends[index])
             mark = {"s": 110, "facecolors": "none", "edgecolors": VERMILION, "linewidths": 2}
-            mark |= {"label": f"best epoch: {best}", "zorder": 4, "clip_on": False}
+            mark |= {"label": f"best {unit}: {best}", "zorder": 4, "clip_on": False}
             mark = merged(PathCollection, mark, scatter_kwargs)
-            self.best_ = self.ax_.scatter([best], [self.criterion[best]], **mark)
+            self.best_ = self.ax_.scatter([best], [self.criterion[index]], **mark)
         for axes in self.axes_:
             axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-            axes.set(xlabel="epoch", ylabel="loss")
+            axes.set(xlabel=unit, ylabel="loss")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if n_panels == 2:
             self.axes_[1].set_xlim(self.ax_.get_xlim())

@@ -73,6 +73,21 @@ def test_no_epoch_one_epoch_and_a_stream():
     assert display.lines_["loss"].get_xdata().tolist() == [1, 2]
 
 
+def test_long_epochs_are_drawn_by_step():
+    # 128 samples to train on, in batches of 2, are 64 steps: 2 periods of 32.
+    X = np.random.default_rng(0).standard_normal((142, 3)) ** 2
+    embedder = GaussianEmbedder(**KWARGS | {"batch_size": 2, "max_iter": 2}).fit(X)
+    display = LossCurveDisplay.from_estimator(embedder)
+    assert display.ax_.get_xlabel() == "step"
+    assert display.lines_["loss"].get_xdata().tolist() == [32, 64, 96, 128]
+    assert display.lines_["criterion"].get_xdata().tolist() == [0, 32, 64, 96, 128]
+    best = 32 * int(np.argmax(embedder.validation_scores_))
+    assert display.best_epoch_ == best
+    assert display.best_.get_offsets()[0, 0] == best
+    texts = [text.get_text() for text in display.figure_.legends[0].get_texts()]
+    assert f"best step: {best}" in texts
+
+
 def test_a_parameter_set_since_changes_nothing():
     embedder = GaussianEmbedder(reg_weight=0.5, **KWARGS).fit(X)
     before = LossCurveDisplay.from_estimator(embedder).regularizer
