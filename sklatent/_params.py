@@ -11,6 +11,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from skorch.callbacks import EarlyStopping
+from skorch.callbacks.scoring import ScoringBase
 
 from .regularizers import REGULARIZERS, Adversarial, Regularizer, Sum, Weighted
 from .tasks import TASKS, FunctionTask, Reconstruction, Task
@@ -192,5 +193,11 @@ def resolve_net_params(value: dict[str, Any] | None) -> dict[str, Any]:
             raise ValueError(
                 "net_params must not hold skorch's EarlyStopping among its callbacks: pass "
                 "early_stopping to the estimator"
+            )
+        kind = callback if isinstance(callback, type) else type(callback)
+        if issubclass(kind, ScoringBase):
+            raise ValueError(
+                f"net_params must not hold skorch's {kind.__name__} among its callbacks: pass "
+                "sklearn.callback.ScoringMonitor to the estimator's set_callbacks"
             )
     return params

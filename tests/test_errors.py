@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import EarlyStopping, EpochScoring
 
 from sklatent import GaussianEmbedder
 from sklatent.regularizers import MomentMatching, Regularizer
@@ -90,6 +90,7 @@ def test_rows_that_cannot_be_embedded(rows, message):
         ({"random_state": "a"}, "'random_state' parameter .* Got 'a'"),
         ({"net_params": {"lr": 1}}, "net_params must not hold 'lr': pass learning_rate_init"),
         ({"net_params": {"callbacks": [EarlyStopping()]}}, "skorch's EarlyStopping"),
+        ({"net_params": {"callbacks": [("r2", EpochScoring("r2"))]}}, "skorch's EpochScoring"),
         ({"net_params": {"warm_up": 1}}, "warm_up"),
         ({"task": None, "regularizer": None}, "leave nothing to train"),
         ({"task": None, "decoder": torch.nn.Linear(2, 5)}, "decoder must be None with task=None"),
