@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable
 from itertools import product
 from traceback import format_exc
@@ -13,11 +14,12 @@ import numpy as np
 import torch
 from sklearn.utils import _safe_indexing
 
+from ._callbacks import Tasks
 from ._data import check_classes
 from ._fit import Fit
 from ._params import is_ours
 from ._warn import warn
-from .training import Stack
+from .training import PrintLosses, Stack
 
 #: Maximum number of samples of a fold on which halving compares weights.
 RUNG_SAMPLES = 100
@@ -98,13 +100,22 @@ class Candidates:
                     self.errors[i] = format_exc()
             return None
 
-    def fit(self, callbacks: list[Any]) -> list[Any]:
-        """Return each fitted candidate, or None if its fit failed."""
+    def fit(self, callbacks: list[Any], tasks: Tasks, context: Any) -> list[Any]:
+        """Return each fitted candidate, or None if its fit failed.
+
+        Parameters
+        ----------
+        callbacks : list of skorch callbacks
+            For the training of a stack.
+        tasks : Tasks
+        context : CallbackContext
+            The task that the training is a subtask of.
+        """
         if not self.folds:
             return [None] * len(self.pairs)
         if (reason := self._why_not_stacked()) is not None:
             warn(f"{reason} cannot be stacked: candidates are trained one at a time")
-            return [self._fit_alone(i) for i in range(len(self.pairs))]
+            return self._fit_one_by_one(tasks, context)
         folds = list(self.folds.values())
         position = {split: i for i, split in enumerate(self.folds)}
         #: The candidates in the stack.
@@ -121,7 +132,14 @@ class Candidates:
             torch.tensor([reg_weight for reg_weight, _ in pairs], dtype=torch.float32),
             callbacks,
         ).initialize()
-        fitted = self._finished(stack.train_models(samples, valid, folds[0].epochs))
+        n_periods, n_in_epoch = stack.schedule(samples, folds[0].epochs)
+        context = context.subcontext("search", max_subtasks=n_periods)
+        watchers = tasks.watch(context, "epoch" if n_in_epoch == 1 else "period")
+        if verbose := tasks.estimator.verbose:
+            title = f"{type(tasks.estimator).__name__}, {len(pairs)} candidates"
+            watchers.append(PrintLosses(title, every_period=verbose > 1))
+        with tasks.task(context), stack.watched(watchers):
+            fitted = self._finished(stack.train_models(samples, valid, folds[0].epochs))
         for i in self.stacked:
             if fitted[i] is None:
                 error = "ValueError: the training loss became infinite or not a number"
@@ -173,6 +191,23 @@ class Candidates:
         if not is_ours(embedder.task_):
             return f"task={embedder.task!r}"
         return None if is_ours(embedder.regularizer_) else f"regularizer={embedder.regularizer!r}"
+
+    def _fit_one_by_one(self, tasks: Tasks, context: Any) -> list[Any]:
+        fitted = []
+        n, name = len(self.pairs), type(tasks.estimator).__name__
+        with tasks.task(context.subcontext("search", max_subtasks=n)) as context:
+            for i, (reg_weight, split) in enumerate(self.pairs):
+                began = time.perf_counter()
+                with tasks.task(context.subcontext("candidate")):
+                    fitted.append(self._fit_alone(i))
+                if tasks.estimator.verbose:
+                    seconds = time.perf_counter() - began
+                    print(
+                        f"[{name}] candidate {i + 1} of {n}: reg_weight={reg_weight:g}, "
+                        f"fold {split}, {seconds:.1f} s",
+                        flush=True,
+                    )
+        return fitted
 
     def _fit_alone(self, i: int) -> Any:
         reg_weight, split = self.pairs[i]

@@ -17,6 +17,7 @@ from sklearn.base import (
     TransformerMixin,
     _fit_context,
 )
+from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
@@ -60,7 +61,13 @@ def _stochastic(self: GaussianEmbedder) -> bool:
     )
 
 
-class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+class GaussianEmbedder(
+    Storable,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+):
     r"""Nonlinear embedding that is approximately Gaussian.
 
     `fit` learns an encoder E (and a decoder D, if the task has one) that minimize
@@ -478,9 +485,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
             self.__dict__.pop("net_", None)
         with self._as_it_was_on_failure():
             fit = Fit.start(self, X, y, sample_weight)
-            fit.set_aside(fit.n_valid)
-            stopped = fit.train(fit.epochs)
-            fit.finish()
+            stopped = fit.fit()
         fit.report_end(stopped)
         return self
 
@@ -517,13 +522,7 @@ class GaussianEmbedder(Storable, ClassNamePrefixFeaturesOutMixin, TransformerMix
                 "'auto'"
             )
         with self._as_it_was_on_failure():
-            fit = Fit.start(self, X, y, sample_weight, classes)
-            fit.set_aside(0)
-            # A stream has no end, so a batch is not a fraction of a finite data set.
-            fit.train(1, n_rows=np.inf)
-            if fit.interrupt is not None:
-                raise fit.interrupt  # undo: the caller does not know which samples were trained on
-            fit.finish_batch()
+            Fit.start(self, X, y, sample_weight, classes).fit_batch()
         return self
 
     @contextmanager

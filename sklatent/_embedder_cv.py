@@ -19,6 +19,7 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import _check_sample_weight, _num_samples
 
+from ._callbacks import Tasks
 from ._candidates import Candidates
 from ._data import Data
 from ._embedder import GaussianEmbedder
@@ -260,6 +261,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
             start, _ = fit_start(data, self.n_components, random_state)
             embedder.n_components = params["n_components"] = len(start.components)
 
+        tasks = Tasks(self, X, y, sample_weight)
         X, y, groups = indexable(X, y, groups)
         every = kept = np.arange(_num_samples(X))
         weight: Any = None
@@ -293,29 +295,43 @@ class GaussianEmbedderCV(GaussianEmbedder):
                 self._check_halving(several=True)
             return scores
 
-        began = time.perf_counter()
-        candidates = Candidates(
-            embedder,
-            (X, y, weight),
-            [train for train, _ in splits],
-            self.reg_weights_.tolist(),
-            np.unique(data.y) if data.y is not None and is_classifier(embedder) else None,
-            self.error_score,
-        )
+        context = self._init_callback_context(max_subtasks=3 if self.refit else 2)
+        with tasks.task(context, attributes={} if self.refit else None):
+            began = time.perf_counter()
+            candidates = Candidates(
+                embedder,
+                (X, y, weight),
+                [train for train, _ in splits],
+                self.reg_weights_.tolist(),
+                np.unique(data.y) if data.y is not None and is_classifier(embedder) else None,
+                self.error_score,
+            )
+            self._select(search, candidates, score, began, tasks, context)
+            if self.refit:
+                refitted = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
+                # An interrupted fit must not leave a best embedder.
+                self.best_embedder_ = tasks.fit(context, "refit", refitted, X, y, sample_weight)
+                self._take_over()
+        return self
+
+    def _select(self, search, candidates, score, began, tasks, context):
+        """Train and score the candidates, and select the best weight."""
         callbacks = []
         if self.halving:
             callbacks.append(Drop((9, 3), candidates.halving(score, self.refit)))
-        fitted = candidates.fit(callbacks)
+        fitted = candidates.fit(callbacks, tasks, context)
         fit_time = (time.perf_counter() - began) / len(fitted)
         out = []
-        for i, (_, split) in enumerate(candidates.pairs):
-            began = time.perf_counter()
-            scores = candidates.scores[i]
-            if scores is None:
-                scores = score(fitted[i], split)
-            elapsed = time.perf_counter() - began
-            result = {"fit_error": candidates.errors[i], "fit_time": fit_time}
-            out.append(result | {"score_time": elapsed, "test_scores": scores})
+        with tasks.task(context.subcontext("score", max_subtasks=len(fitted))) as task:
+            for i, (_, split) in enumerate(candidates.pairs):
+                began = time.perf_counter()
+                scores = candidates.scores[i]
+                with tasks.task(task.subcontext("candidate")):
+                    if scores is None:
+                        scores = score(fitted[i], split)
+                elapsed = time.perf_counter() - began
+                result = {"fit_error": candidates.errors[i], "fit_time": fit_time}
+                out.append(result | {"score_time": elapsed, "test_scores": scores})
         grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
         self.cv_results_ = search.results(grid, self.n_splits_, out)
 
@@ -333,12 +349,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
             self.best_index_, self.reg_weight_ = best, float(self.reg_weights_[best])
             if not callable(self.refit):
                 self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
-        if self.refit:
-            refitted = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
-            # An interrupted fit must not leave a best embedder.
-            self.best_embedder_ = refitted.fit(X, y, sample_weight)
-            self._take_over()
-        return self
+            if self.verbose:
+                print(f"[{type(self).__name__}] best reg_weight: {self.reg_weight_:g}", flush=True)
 
     def _take_over(self):
         """Set the fitted attributes of the best embedder."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
+from ._callbacks import Tasks
 from ._data import Data, check_classes, split
 from ._isolation import default_modes, seeded
 from ._lazy import CHUNK, LazySamples, sample_size
@@ -40,6 +43,7 @@ from .training import (
     NonFiniteLossError,
     Objective,
     Patience,
+    PrintLosses,
     StopTraining,
     build_critic,
 )
@@ -65,7 +69,8 @@ STALE = (  # attributes of an earlier fit that a new one does not always set
 class Fit:
     """One fit of an embedder to some data.
 
-    Make it with `start`. Then call `set_aside`, `train`, and `finish` or `finish_batch`.
+    Make it with `start`. Then call `fit` or `fit_batch`; or, for a candidate that no callback is
+    told about, `set_aside`, `train` and `finish`.
 
     Parameters
     ----------
@@ -84,6 +89,8 @@ class Fit:
         Indices of the samples set aside.
     interrupt : KeyboardInterrupt or None
         What interrupted training after its first period.
+    tasks : Tasks or None
+        Tells scikit-learn's callbacks about the fit; None without `start`.
     """
 
     def __init__(self, embedder: Any, data: Data, net: EmbedderNet) -> None:
@@ -94,6 +101,7 @@ class Fit:
         self.valid_samples: Any = None
         self.valid: NDArray | None = None
         self.interrupt: KeyboardInterrupt | None = None
+        self.tasks: Any = None
 
     # Start
 
@@ -123,7 +131,9 @@ class Fit:
             For invalid data or parameters, or if a parameter has changed that must not change.
         """
         begin = cls._resume if hasattr(embedder, "net_") else cls._begin
-        return begin(embedder, X, y, sample_weight, classes)
+        fit = begin(embedder, X, y, sample_weight, classes)
+        fit.tasks = Tasks(embedder, X, y, sample_weight)
+        return fit
 
     @classmethod
     def _begin(cls, embedder, X, y, sample_weight, classes):
@@ -179,7 +189,7 @@ class Fit:
         embedder.task_ = task
         net = embedder.net_
         net.set_objective(_objective(embedder))
-        net.batch_size = _batch_size(embedder, len(data))
+        net.batch_size, net.verbose = _batch_size(embedder, len(data)), embedder.verbose
         if net.lr != embedder.learning_rate_init:
             net.set_params(lr=embedder.learning_rate_init)
         net.patience.set_params(tol=embedder.tol, n_iter_no_change=embedder.n_iter_no_change)
@@ -192,6 +202,76 @@ class Fit:
         fit.embedder.reg_weight = reg_weight
         net.set_objective(_objective(fit.embedder))
         return fit
+
+    # Whole fits, which callbacks are told about
+
+    def fit(self) -> bool:
+        """Set samples aside, train and finish; return whether the stopping rule ended training."""
+        self.set_aside(self.n_valid)
+
+        def work() -> bool:
+            stopped = self.train(self.epochs)
+            self.finish()
+            return stopped
+
+        return self._run(work, "fit", self.epochs, Fit.finish, titled=True)
+
+    def fit_batch(self) -> None:
+        """Train for one epoch on a batch of a stream, and finish."""
+        self.set_aside(0)
+
+        def work() -> None:
+            # A stream has no end, so a batch is not a fraction of a finite data set.
+            self.train(1, n_rows=np.inf)
+            if self.interrupt is not None:
+                raise self.interrupt  # undo: the caller does not know what was trained on
+            self.finish_batch()
+
+        titled = not self.net.history
+        self._run(work, "partial-fit", 1, Fit.finish_batch, titled)
+
+    def _run(
+        self,
+        work: Callable[[], Any],
+        name: str,
+        epochs: int | None,
+        finish: Callable[[Fit], None],
+        titled: bool,
+    ) -> Any:
+        """Train, and tell callbacks about it and print losses.
+
+        Parameters
+        ----------
+        work : callable
+            Trains and finishes.
+        name : str
+            Name of the task.
+        epochs : int or None
+        finish : callable
+            Sets the fitted attributes of a copy of the fit in the middle of training.
+        titled : bool
+            Whether to print names above the losses.
+        """
+        embedder, net = self.embedder, self.net
+        n_periods, n_in_epoch = net.schedule(self.samples, epochs)
+
+        def now() -> dict[str, Any]:
+            fit = copy.copy(self)
+            fit.embedder, fit.net = copy.copy(embedder), net.as_if_ended()
+            finish(fit)
+            return vars(fit.embedder)
+
+        @with_callbacks
+        def run(embedder: Any) -> Any:
+            context = embedder._init_callback_context(task_name=name, max_subtasks=n_periods)
+            watchers = self.tasks.watch(context, "epoch" if n_in_epoch == 1 else "period", now)
+            if embedder.verbose:
+                title = type(embedder).__name__ if titled else None
+                watchers.append(PrintLosses(title, every_period=embedder.verbose > 1))
+            with self.tasks.task(context, attributes={}), net.watched(watchers):
+                return work()
+
+        return run(embedder)
 
     # Training
 

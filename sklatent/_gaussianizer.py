@@ -9,9 +9,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
+from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import Tags, check_array, check_random_state, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
+from ._callbacks import Tasks
 from ._data import FLOATS, Data, check_X
 from ._persistence import Storable
 from ._start import CONSTANT
@@ -24,7 +26,9 @@ SUBSAMPLE = 100_000
 CHUNK = 2**18
 
 
-class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Gaussianizer(
+    Storable, CallbackSupportMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     r"""Transform all features together, invertibly, to approximately N(0, I).
 
     `sklearn.preprocessing.PowerTransformer` and `QuantileTransformer` make each feature Gaussian
@@ -164,6 +168,11 @@ class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimat
             If all features are constant.
         """
         data = Data.check(self, None, X, None, sample_weight, reset=True)
+        with Tasks(self, X, y, sample_weight).task(self._init_callback_context(), attributes={}):
+            self._fit(data)
+        return self
+
+    def _fit(self, data):
         random_state = check_random_state(self.random_state)
         whitening = Whitening().fit(data.X, data.sample_weight)
         if not whitening.axes_.size:
@@ -174,7 +183,6 @@ class Gaussianizer(Storable, OneToOneFeatureMixin, TransformerMixin, BaseEstimat
         gaussianization = Gaussianization(random_state.randint(2**31)).fit(u, data.sample_weight)
         self._whitening, self._gaussianization = whitening, gaussianization
         self.n_rounds_ = gaussianization.n_rounds_
-        return self
 
     def transform(self, X: ArrayLike) -> NDArray:
         """Map samples to approximately N(0, I).

@@ -8,14 +8,23 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, _fit_context, clone
+from sklearn.callback import CallbackSupportMixin
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._metadata_requests import _RoutingNotSupportedMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted
 
+from ._callbacks import Tasks
 
-class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixin, BaseEstimator):
+
+class OutlierDetector(
+    _RoutingNotSupportedMixin,
+    CallbackSupportMixin,
+    OutlierMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
+):
     r"""Detect the samples that are unlikely under a density model.
 
     A sample x is an outlier if :math:`\log p(x) < t`, where log p is the model's
@@ -114,12 +123,23 @@ class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixi
         -------
         self
         """
-        self.estimator_ = clone(self.estimator).fit(X)
+        cv = self._splitter()
+        tasks = Tasks(self, X, y, None)
+        n_fits = 1 if cv is None else 1 + cv.get_n_splits(X)
+        context = self._init_callback_context(max_subtasks=n_fits)
+        with tasks.task(context, attributes={}):
+            self._fit(X, cv, tasks, context)
+        return self
+
+    def _fit(self, X, cv, tasks, context):
+        self.estimator_ = tasks.fit(context, "fit", clone(self.estimator), X)
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(self.estimator_, name):
                 setattr(self, name, getattr(self.estimator_, name))
-        scores = self.score_samples(X) if self.cv is None else self._held_out_scores(X)
+        scores = (
+            self.score_samples(X) if cv is None else self._held_out_scores(X, cv, tasks, context)
+        )
         offset = np.quantile(scores, self.contamination, method="higher")
         if not np.isfinite(offset):
             raise ValueError(
@@ -128,16 +148,20 @@ class OutlierDetector(_RoutingNotSupportedMixin, OutlierMixin, MetaEstimatorMixi
                 "positive density"
             )
         self.offset_ = float(offset)
-        return self
 
-    def _held_out_scores(self, X):
+    def _splitter(self):
+        if self.cv is None:
+            return None
+        if isinstance(self.cv, Integral):  # samples are often sorted
+            return KFold(self.cv, shuffle=True, random_state=0)
+        return check_cv(self.cv)
+
+    def _held_out_scores(self, X, cv, tasks, context):
         (X,) = indexable(X)
         scores = []
-        cv = self.cv
-        if isinstance(cv, Integral):  # samples are often sorted
-            cv = KFold(cv, shuffle=True, random_state=0)
-        for train, test in check_cv(cv).split(X):
-            model = clone(self.estimator).fit(_safe_indexing(X, train))
+        for train, test in cv.split(X):
+            model = clone(self.estimator)
+            tasks.fit(context, "fit-fold", model, _safe_indexing(X, train))
             scores.append(model.score_samples(_safe_indexing(X, test)))
         return np.concatenate(scores)
 

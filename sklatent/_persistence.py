@@ -31,6 +31,13 @@ from .training import EmbedderNet
 
 #: Version of the file format. Increase it if an older version of the package cannot read new files.
 FORMAT = 1
+#: Attributes that scikit-learn sets on an estimator for its callbacks.
+CALLBACKS = (
+    "_skl_callbacks",
+    "_skl_callbacks_to_teardown",
+    "_callback_fit_ctx",
+    "_parent_callback_ctx",
+)
 KEYS = {"format", "format_version", "sklatent_version", "contents", "sha256"}
 
 #: Modules whose classes can be stored. Their attributes are numbers, strings, arrays, or objects
@@ -86,7 +93,8 @@ class Storable:
         """Save the estimator to a file, which `sklatent.load` reads.
 
         The file has the format of safetensors: arrays, and the parameters as JSON. To load a
-        file executes no code, so files from others are safe to load.
+        file executes no code, so files from others are safe to load. Callbacks of `set_callbacks`
+        are not stored; pickles store them.
 
         Parameters
         ----------
@@ -119,12 +127,13 @@ class Storable:
 
     def __getstate__(self) -> dict[str, Any]:
         state, arrays = self._pack(), dict[str, NDArray]()
+        told = {name: state.pop(name) for name in CALLBACKS if name in state}
         try:
             contents = json.dumps(_encode_attributes(type(self), state, "", arrays))
             state = {"_contents": contents, "_arrays": arrays}
         except NotStorableError:
             pass  # a pickle can hold the object anyway
-        return state | {"_sklatent_version": __version__}
+        return state | told | {"_sklatent_version": __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
@@ -139,9 +148,9 @@ class Storable:
                 stacklevel=2,
             )
         if "_contents" in state:
-            arrays = dict(state["_arrays"])
-            encoded = json.loads(state["_contents"])
-            state = {name: _decode(value, arrays) for name, value in encoded.items()}
+            arrays = dict(state.pop("_arrays"))
+            encoded = json.loads(state.pop("_contents"))
+            state |= {name: _decode(value, arrays) for name, value in encoded.items()}
         self.__dict__.update(state)
         self._unpack()
 
@@ -316,7 +325,7 @@ def _encode(value: Any, where: str, arrays: dict[str, NDArray]) -> Any:
 
 def _attributes(value: Any) -> dict[str, Any]:
     if isinstance(value, Storable):
-        return value._pack()
+        return {name: item for name, item in value._pack().items() if name not in CALLBACKS}
     if isinstance(value, tuple):
         return cast(Any, value)._asdict()
     if dataclasses.is_dataclass(value):

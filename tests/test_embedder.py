@@ -863,12 +863,6 @@ def test_scores_and_losses_of_a_mixed_history():
     assert embedder.validation_scores_ is None
 
 
-def test_verbose_prints_the_losses(capsys):
-    GaussianEmbedder(2, max_iter=2, verbose=1).fit(DATA["wine"])
-    printed = capsys.readouterr().out
-    assert all(word in printed for word in ("train_loss", "task_loss", "regularizer", "valid_loss"))
-
-
 # What comes after a fit
 
 

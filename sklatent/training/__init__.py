@@ -2,7 +2,8 @@
 
 from .batches import Samples
 from .build import Architecture, build_critic
-from .callbacks import NonFiniteLossError, Patience, StopTraining
+from .callbacks import NonFiniteLossError, Patience, StopTraining, Watch
+from .log import PrintLosses
 from .net import EmbedderNet
 from .objective import Objective
 from .stack import Drop, Stack
@@ -14,8 +15,10 @@ __all__ = [
     "NonFiniteLossError",
     "Objective",
     "Patience",
+    "PrintLosses",
     "Samples",
     "Stack",
     "StopTraining",
+    "Watch",
     "build_critic",
 ]

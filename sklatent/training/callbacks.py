@@ -1,6 +1,7 @@
-"""Callbacks for the loss curves, the stopping rule and the best weights."""
+"""Callbacks for the loss curves, the stopping rule, the best weights and watchers."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -164,6 +165,36 @@ class Patience(Callback):
         if self.best_weights_ is not None:
             net.module_.load_state_dict(self.best_weights_)
             self.best_weights_ = None
+
+    def stop(self) -> None:
+        """End the training of all models after the current period."""
+        self.done_ = torch.ones_like(self.done_)
+
+
+class Watcher(Callback):
+    """Base class of callbacks that belong to one training, and not to the net."""
+
+
+class Watch(Watcher):
+    """Calls functions at the beginning and at the end of each period.
+
+    Parameters
+    ----------
+    begin : callable
+    end : callable
+        Training stops if it returns True.
+    """
+
+    def __init__(self, begin: Callable[[], None], end: Callable[[], bool]) -> None:
+        self.begin = begin
+        self.end = end
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        self.begin()
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        if self.end():
+            net.patience.stop()
 
 
 def _minus(criterion: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer, PrintLog
 from torch import Tensor, nn
 
 from ..networks import Autoencoder, Embedding
 from ..regularizers import Adversarial
 from .average import Average
 from .batches import Batches, Drawn, Samples, systematic_resample
-from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining
+from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining, Watcher
 from .critic import Critic
 from .objective import Objective
 
@@ -73,10 +72,7 @@ class EmbedderNet(NeuralNet):
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
-        callbacks = [("loss_curves", LossCurves()), ("patience", self.patience)]
-        if self.verbose:
-            callbacks += [("epoch_timer", EpochTimer()), ("print_log", PrintLog())]
-        return callbacks
+        return [("loss_curves", LossCurves()), ("patience", self.patience)]
 
     def initialize(self) -> "EmbedderNet":
         """Put the modules on the device and make optimizer, callbacks and generator."""
@@ -287,11 +283,7 @@ class EmbedderNet(NeuralNet):
         data = (samples, valid)
         batches = self.get_iterator(samples, training=True)
         self.n_periods_ = batches.n_periods  # in an epoch
-        if epochs is None:
-            most = max(1, AUTO_STEPS * batches.n_periods // batches.n_steps)
-            self.last_ = min(AUTO_EPOCHS * batches.n_periods, most)
-        else:
-            self.last_ = epochs * batches.n_periods
+        self.last_ = _count_periods(batches, epochs)
         before = len(self.history)
         end: BaseException | None = None
         if self.critic_ is not None or batches.n_periods > 1:
@@ -315,6 +307,40 @@ class EmbedderNet(NeuralNet):
             self.average_ = None
             self._set_training(False)
         return end
+
+    def schedule(self, samples: Any, epochs: int | None) -> tuple[int, int]:
+        """Return the number of periods of a training, and of an epoch.
+
+        Parameters
+        ----------
+        samples, epochs
+            As for `train`.
+        """
+        batches = self.get_iterator(samples, training=True)
+        return _count_periods(batches, epochs), batches.n_periods
+
+    @contextmanager
+    def watched(self, watchers: Iterable[Watcher]) -> Iterator[None]:
+        """Call watchers after the other callbacks, for the trainings in a block."""
+        callbacks = cast(Any, self).callbacks_
+        self.callbacks_ = [*callbacks, *((type(each).__name__, each) for each in watchers)]
+        try:
+            yield
+        finally:
+            self.callbacks_ = callbacks
+
+    def as_if_ended(self) -> "EmbedderNet":
+        """Return a copy of the net as if training ended now; users' callbacks are not copied."""
+        shared: dict[int, Any] = {
+            id(each): each for _, each in self.callbacks_ if each is not self.patience
+        }
+        net = self.__deepcopy__(shared)
+        net.callbacks_ = [each for each in net.callbacks_ if not isinstance(each[1], Watcher)]
+        net._end_average()
+        net.patience.on_train_end(net)
+        net.average_ = None
+        net._set_training(False)
+        return net
 
     def _begin_average(self, resume: bool) -> None:
         """Start a moving average of the weights; with a critic, resume the previous average."""
@@ -458,6 +484,13 @@ class EmbedderNet(NeuralNet):
         memo[id(self)] = new
         new.__dict__.update(copy.deepcopy(self.__dict__, memo))
         return new
+
+
+def _count_periods(batches: Any, epochs: int | None) -> int:
+    if epochs is not None:
+        return epochs * batches.n_periods
+    most = max(1, AUTO_STEPS * batches.n_periods // batches.n_steps)
+    return min(AUTO_EPOCHS * batches.n_periods, most)
 
 
 def _to_array(value: Any) -> Any:
