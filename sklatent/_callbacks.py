@@ -23,6 +23,21 @@ class Tasks:
         With `sklearn.callback.CallbackSupportMixin`.
     X, y, sample_weight : array-like
         What the user passed to `fit`; the callbacks receive it.
+
+    Examples
+    --------
+    >>> from sklearn.callback import ScoringMonitor
+    >>> from sklearn.datasets import load_iris
+    >>> from sklatent import GaussianEmbedder
+    >>> from sklatent.metrics import reconstruction_scorer
+    >>> X, _ = load_iris(return_X_y=True)
+    >>> monitor = ScoringMonitor(scoring={"R^2": reconstruction_scorer})
+    >>> embedder = GaussianEmbedder(tol=0.01, random_state=0).set_callbacks(monitor).fit(X)
+    >>> fit, *epochs = monitor.get_logs().data
+    >>> len(epochs) == embedder.n_iter_
+    True
+    >>> fit["R^2"] == reconstruction_scorer(embedder, X)
+    True
     """
 
     def __init__(

@@ -62,11 +62,7 @@ def _stochastic(self: GaussianEmbedder) -> bool:
 
 
 class GaussianEmbedder(
-    Storable,
-    CallbackSupportMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    BaseEstimator,
+    Storable, CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
 ):
     r"""Nonlinear embedding that is approximately Gaussian.
 
@@ -202,7 +198,8 @@ class GaussianEmbedder(
         Determines the initial weights, minibatches, draws and samples set aside.
 
     verbose : int, default=0
-        Whether to print the losses after each epoch.
+        0 prints nothing, 1 prints a line with the losses for at least 100 steps, and 2 prints a
+        line for each epoch.
 
     net_params : dict, default=None
         Further parameters of `skorch.NeuralNet`, such as ``callbacks``, ``optimizer``,
@@ -271,6 +268,9 @@ class GaussianEmbedder(
     batch size, these are epochs of more than about 26,000 training samples. The network's weights
     after a period are then a moving average over the steps, which is less noisy than the last
     weights. Callbacks of skorch take a period for an epoch.
+
+    `set_callbacks` accepts callbacks of scikit-learn, such as `sklearn.callback.ProgressBar`. The
+    tasks of a fit are its epochs (or periods); see "Progress and callbacks" in the user guide.
 
     If `fit` fails, the estimator is unfitted. If `partial_fit`, or `fit` with
     ``warm_start=True``, fails, the estimator keeps its previous state. A KeyboardInterrupt

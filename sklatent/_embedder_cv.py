@@ -87,9 +87,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
     regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
             init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
             early_stopping, validation_fraction, device, random_state, verbose, net_params
-        As in `GaussianEmbedder`; `verbose` applies to the final fit only. Your own networks,
-        regularizers and tasks, and `net_params`, cannot be stacked: candidates then train one at
-        a time, and `fit` warns.
+        As in `GaussianEmbedder`. Your own networks, regularizers and tasks, and `net_params`,
+        cannot be stacked: candidates then train one at a time, and `fit` warns.
 
     Attributes
     ----------
@@ -122,6 +121,9 @@ class GaussianEmbedderCV(GaussianEmbedder):
     and if the folds are equally large and consist of full batches. Otherwise an epoch has the
     steps of the largest fold. Each epoch omits, at random, the samples that do not fill a step.
     A smaller fold repeats its samples, so it trains for more epochs than in a grid search.
+
+    The tasks that callbacks of `set_callbacks` are told about are the epochs of the stack, the
+    scores of the candidates, and the fit of the best embedder.
 
     References
     ----------
