@@ -20,6 +20,7 @@ from ._isolation import default_modes, seeded
 from ._lazy import CHUNK, LazySamples, sample_size
 from ._model import Model
 from ._params import (
+    accelerate_state,
     check_n_components,
     is_ours,
     is_stochastic,
@@ -47,6 +48,7 @@ from .training import (
     StopTraining,
     build_critic,
 )
+from .training.processes import Processes
 
 #: Draws of a stochastic encoder for the map of its prior: at least so many in all, unless these
 #: are more than MOST_DRAWS for each sample.
@@ -133,6 +135,7 @@ class Fit:
         begin = cls._resume if hasattr(embedder, "net_") else cls._begin
         fit = begin(embedder, X, y, sample_weight, classes)
         fit.tasks = Tasks(embedder, X, y, sample_weight)
+        fit._share(_processes(embedder))
         return fit
 
     @classmethod
@@ -150,7 +153,12 @@ class Fit:
                 'information about X. init="pca" starts at an informative embedding.',
             )
         random_state = check_random_state(embedder.random_state)
+        processes = _processes(embedder)
+        if processes is not None:
+            random_state = processes.of_main(random_state)
         start, sample = fit_start(data, embedder.n_components, random_state)
+        if processes is not None:
+            start = processes.of_main(start)
         embedder._start, embedder.n_components_ = start, len(start.components)
         _set_target(embedder)
         embedder.regularizer_ = resolve_regularizer(embedder.regularizer)
@@ -194,6 +202,20 @@ class Fit:
             net.set_params(lr=embedder.learning_rate_init)
         net.patience.set_params(tol=embedder.tol, n_iter_no_change=embedder.n_iter_no_change)
         return cls(embedder, data, net)
+
+    def _share(self, processes: Processes | None) -> None:
+        """Train together with other processes, if they have the same samples."""
+        self.net.processes = processes
+        if processes is None:
+            return
+        if getattr(self.embedder.regularizer_, "joint", False):
+            raise ValueError("device='accelerate' does not support Adversarial(joint=True)")
+        n, data = len(self.data), self.data
+        some = np.unique(np.linspace(0, n - 1, 64, dtype=int))
+        parts = [None if part is None else part[some] for part in (data.y, data.sample_weight)]
+        processes.check_same([np.array(n), data.X[some], *parts])
+        if processes.rank > 0:
+            self.net.verbose = 0
 
     def with_weight(self, reg_weight: float, net: EmbedderNet) -> Fit:
         """Return the same fit with another weight of the regularizer, and with its own net."""
@@ -496,6 +518,11 @@ class Fit:
         return data.X.map(standardize) if isinstance(data.X, LazySamples) else standardize(data.X)
 
 
+def _processes(embedder: Any) -> Processes | None:
+    """Return the processes that train together with this one, if there are any."""
+    return Processes.of(accelerate_state()) if embedder.device == "accelerate" else None
+
+
 def fit_start(
     data: Data, n_components: int | float, random_state: np.random.RandomState
 ) -> tuple[PCAStart, Data]:
@@ -610,6 +637,8 @@ def restore_net(embedder: Any, state: dict[str, Any]) -> EmbedderNet:
     fixed = embedder._fixed  # the parameters may have changed since the fit
     vars(fitted).update({name: fixed[name] for name in fixed.keys() & vars(embedder).keys()})
     fitted.reg_weight, fitted.learning_rate_init = state["reg_weight"], state["settings"]["lr"]
+    if fitted.device == "accelerate":
+        fitted.device = "auto"  # whoever loads an embedder need not be one of several processes
     try:
         resolve_device(fitted.device)
     except ValueError:

@@ -29,8 +29,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     the global generators, so only one thread at a time can run such a block. Fits with the user's
     own modules therefore run in parallel in processes, but not in threads.
     """
-    devices = [device] if device.type == "cuda" else []
-    with _lock, torch.random.fork_rng(devices=devices):
+    devices = [] if device.type == "cpu" else [device]
+    with _lock, torch.random.fork_rng(devices=devices, device_type=device.type):
         torch.manual_seed(seed)
         yield
 
@@ -38,7 +38,7 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 def no_autocast() -> AbstractContextManager[Any]:
     """Compute a block without the caller's autocast, whose types NumPy does not have."""
     stack = None
-    for device in ("cpu", "cuda", "mps"):
+    for device in ("cpu", "cuda", "mps", "xpu"):
         if torch.is_autocast_enabled(device):
             stack = stack or ExitStack()
             stack.enter_context(torch.autocast(device, enabled=False))

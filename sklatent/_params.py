@@ -39,6 +39,7 @@ OWNED_NET_PARAMS = {
         "critic",
         "seed",
         "patience",
+        "processes",
         "history",
         "predict_nonlinearity",
     ),
@@ -162,16 +163,33 @@ def resolve_hidden_layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> 
 def resolve_device(value: str | torch.device) -> torch.device:
     """Return the device to train on."""
     if value == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("cpu")
+        backends = {"cuda": torch.cuda, "xpu": torch.xpu, "mps": torch.backends.mps}
+        available = (name for name, backend in backends.items() if backend.is_available())
+        return torch.device(next(available, "cpu"))
+    if value == "accelerate":
+        return accelerate_state().device
     try:
         torch.empty(1, dtype=torch.float32, device=value).item()
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device must be 'auto' or an available torch device, got {value!r}: {error}"
+            "device must be 'auto', 'accelerate' or an available torch device, got "
+            f"{value!r}: {error}"
         ) from error
     return torch.device(value)
+
+
+def accelerate_state() -> Any:
+    """Join the processes of the job, and return accelerate's state with this process's device."""
+    try:
+        from accelerate import PartialState
+        from accelerate.utils import parse_flag_from_env
+    except ImportError as error:
+        raise ImportError(
+            "device='accelerate' needs the package accelerate: pip install 'sklatent[accelerate]'"
+        ) from error
+    # Without this argument, accelerate looks for other processes only on machines with a GPU.
+    no_gpu = resolve_device("auto").type == "cpu"
+    return PartialState(cpu=no_gpu or parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def resolve_net_params(value: dict[str, Any] | None) -> dict[str, Any]:

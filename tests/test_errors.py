@@ -85,7 +85,7 @@ def test_rows_that_cannot_be_embedded(rows, message):
         ({"validation_fraction": 1.0}, "'validation_fraction' parameter .* Got 1.0"),
         (
             {"device": "abacus"},
-            "device must be 'auto' or an available torch device, got 'abacus'",
+            "device must be 'auto', 'accelerate' or an available torch device, got 'abacus'",
         ),
         ({"random_state": "a"}, "'random_state' parameter .* Got 'a'"),
         ({"net_params": {"lr": 1}}, "net_params must not hold 'lr': pass learning_rate_init"),

@@ -19,6 +19,7 @@ from .batches import Batches, Drawn, Samples, systematic_resample
 from .callbacks import LossCurves, NonFiniteLossError, Patience, StopTraining, Watcher
 from .critic import Critic
 from .objective import Objective
+from .processes import Processes
 
 #: Limits of `epochs` = None.
 AUTO_EPOCHS, AUTO_STEPS = 200, 20_000
@@ -42,7 +43,15 @@ class EmbedderNet(NeuralNet):
         Stopping rule.
     **kwargs
         As for `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    processes : Processes or None
+        Processes that train this net together.
     """
+
+    processes: Processes | None = None
+    sharing_: Processes | None = None  # the same, during training only
 
     def __init__(
         self,
@@ -148,7 +157,10 @@ class EmbedderNet(NeuralNet):
             self.module_ = moved
 
     def infer(self, x: Tensor, **fit_params: Any) -> tuple[Embedding, Tensor | None]:
-        return self.module_(x, self._noise(x, **fit_params))
+        noise = self._noise(x, **fit_params)
+        if self.sharing_ is not None:
+            return self.sharing_.apply(self.module_, x, noise)
+        return self.module_(x, noise)
 
     def _noise(self, x: Tensor, generator: torch.Generator) -> Tensor | None:
         log_var = self.uncompiled.encoder.log_var
@@ -176,7 +188,10 @@ class EmbedderNet(NeuralNet):
         if not loss.requires_grad:
             raise ValueError("the loss does not depend on any weight that can be trained")
         loss.backward()
-        return {"loss": loss, "losses": losses.detach()}
+        losses = losses.detach()
+        if self.sharing_ is not None:
+            losses = self.sharing_.sum_gradients(self.module_.parameters(), losses)
+        return {"loss": loss, "losses": losses}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         return self.validation_on(Samples(*batch))
@@ -286,6 +301,8 @@ class EmbedderNet(NeuralNet):
         self.last_ = _count_periods(batches, epochs)
         before = len(self.history)
         end: BaseException | None = None
+        self.sharing_ = self.processes
+        self._equalize()
         if self.critic_ is not None or batches.n_periods > 1:
             self._begin_average(resume=valid is None)
         try:
@@ -303,8 +320,9 @@ class EmbedderNet(NeuralNet):
                 end = error
             self._end_average()
             self.notify("on_train_end", X=data, y=None)
+            self._equalize()
         finally:
-            self.average_ = None
+            self.average_ = self.sharing_ = None
             self._set_training(False)
         return end
 
@@ -338,9 +356,16 @@ class EmbedderNet(NeuralNet):
         net.callbacks_ = [each for each in net.callbacks_ if not isinstance(each[1], Watcher)]
         net._end_average()
         net.patience.on_train_end(net)
-        net.average_ = None
+        net.average_ = net.sharing_ = None
         net._set_training(False)
         return net
+
+    def _equalize(self) -> None:
+        """Take the weights of the first of the processes that share the batches."""
+        if self.sharing_ is not None:
+            self.sharing_.equalize(self.module_)
+            if self.critic_ is not None:
+                self.sharing_.equalize(self.critic_.module)
 
     def _begin_average(self, resume: bool) -> None:
         """Start a moving average of the weights; with a critic, resume the previous average."""
@@ -376,7 +401,8 @@ class EmbedderNet(NeuralNet):
         # the best epoch.
         penalty = penalty.clamp(min=0)
         criterion = task_loss + self.criterion_.reg_weight * penalty
-        return torch.stack([criterion, task_loss, penalty])
+        losses = torch.stack([criterion, task_loss, penalty])
+        return losses if self.sharing_ is None else self.sharing_.of_main(losses)
 
     def task_losses(self, samples: Samples, u: NDArray, output: NDArray | None) -> NDArray:
         """Return the task's loss of each sample, given its embedding and the decoder's output.

@@ -69,6 +69,7 @@ class Stack(EmbedderNet):
             callbacks=callbacks,
         )
         self.verbose = 0
+        self.processes = first.processes
 
     # Set-up
 
