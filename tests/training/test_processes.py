@@ -6,6 +6,7 @@ import runpy
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,9 @@ pytest.importorskip("accelerate", reason="needs the extra accelerate")
 
 SCRIPT = Path(__file__).parent / "fits_in_processes.py"
 FITS = runpy.run_path(str(SCRIPT), run_name="fits")
-#: Two processes take seconds to start, so all tests share them, in one process of pytest.
-pytestmark = [
-    pytest.mark.xdist_group("accelerate"),
-    pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"),
-]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
+)
 
 
 @pytest.fixture(scope="module")
@@ -31,21 +30,19 @@ def processes(tmp_path_factory):
         port = free.getsockname()[1]
     job = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     job |= {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    started = [
-        subprocess.Popen(
-            [sys.executable, SCRIPT, folder / str(rank)],
-            env={**os.environ, **job, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(2)
-    ]
-    try:
-        for process in started:
-            _, errors = process.communicate(timeout=120)
-            assert process.returncode == 0, errors.decode()
-    finally:
-        for process in started:
-            process.kill()
+    with ExitStack() as stack:
+        started = []
+        for rank in range(2):
+            env = {**os.environ, **job, "RANK": str(rank), "LOCAL_RANK": str(rank)}
+            errors = stack.enter_context(open(folder / f"{rank}.txt", "w"))
+            process = subprocess.Popen(
+                [sys.executable, SCRIPT, folder / str(rank)], env=env, stderr=errors
+            )
+            stack.callback(process.wait)
+            stack.callback(process.kill)
+            started.append(process)
+        for rank, process in enumerate(started):
+            assert process.wait(timeout=120) == 0, (folder / f"{rank}.txt").read_text()
     return [pickle.loads((folder / str(rank)).read_bytes()) for rank in range(2)]
 
 
