@@ -192,9 +192,8 @@ class GaussianEmbedder(
         Whether `fit` continues from the last fit's weights, units, optimizer and random state.
 
     device : str or torch.device, default="cpu"
-        Device to train on. "auto" is the first of "cuda", "xpu" (Intel) and "mps" (Apple) that is
-        available, else the CPU. "accelerate" is the device that Hugging Face accelerate gives this
-        process. If `accelerate launch` has started several processes, they train together: see
+        Device to train on. "auto" is the first of "cuda", "xpu" and "mps" that is available, else
+        the CPU. "accelerate" trains in all processes that `accelerate launch` has started: see
         "Several processes and machines" in the user guide.
 
     random_state : int, RandomState instance or None, default=None
