@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from scipy.special import ndtri
 from sklearn.utils import gen_batches
 from torch import nn
 
+from ._array_encoder import ArrayEncoder
 from ._density import gaussian_coordinates, log_likelihood
 from ._isolation import no_autocast
 from ._lazy import CHUNK, LazySamples, blocks, chunks
@@ -70,6 +71,7 @@ class Model:
     prior: Gaussianization | None = None
     noise_variance: float | NDArray | None = None
     _float64: Autoencoder | None = field(default=None, init=False, repr=False)
+    _arrays: dict[Any, ArrayEncoder | None] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def stochastic(self) -> bool:
@@ -87,6 +89,11 @@ class Model:
         return _joined(self._encode(rows) for rows in _chunks(x))
 
     def _encode(self, x: NDArray) -> tuple[NDArray, NDArray | None]:
+        if len(x) == 1:
+            if x.dtype not in self._arrays:
+                self._arrays[x.dtype] = ArrayEncoder.of(self._module(x.dtype).encoder)
+            if (encoder := self._arrays[x.dtype]) is not None:
+                return encoder(x)
         module = self._module(x.dtype)
         with no_autocast(), torch.inference_mode():
             mean, log_var, _ = module.encoder(_tensor(x, module))
@@ -243,6 +250,8 @@ def _joined(
     parts: Iterable[tuple[NDArray, NDArray | None]],
 ) -> tuple[NDArray, NDArray | None]:
     means, log_vars = zip(*parts, strict=True)
+    if len(means) == 1:
+        return means[0], log_vars[0]
     return np.concatenate(means), None if log_vars[0] is None else np.concatenate(log_vars)
 
 

@@ -55,6 +55,23 @@ def test_pickle_holds_the_weights_once():
     assert len(pickle.dumps(fitted)) < 1.1 * (3 * 4 * n_weights)
 
 
+@pytest.mark.parametrize("activation", ["silu", "relu", "gelu", "tanh"])
+@pytest.mark.parametrize("init", ["pca", "random"])
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+def test_one_sample_has_the_embedding_that_it_has_among_others(activation, init, regularizer):
+    params = PARAMS | {"activation": activation, "init": init, "regularizer": regularizer}
+    fitted = GaussianEmbedder(**params).fit(X)
+    for dtype, tolerance in ((np.float32, 1e-5), (np.float64, 1e-13)):
+        rows = X[:5].astype(dtype)
+        for among, part in zip(fitted._model.encode(rows), (0, 1), strict=True):
+            alone = [fitted._model.encode(row[None])[part] for row in rows]
+            if among is None:
+                assert alone == [None] * len(rows)
+                continue
+            assert all(value.dtype == dtype for value in alone)
+            np.testing.assert_allclose(np.concatenate(alone), among, rtol=0, atol=tolerance)
+
+
 def test_float64_is_float32_refined(fitted):
     single, double = fitted._model.encode(X.astype(np.float32)), fitted._model.encode(X)
     for a, b in zip(single, double, strict=True):
