@@ -1,5 +1,6 @@
 """Increasing functions of one coordinate, with their inverses."""
 
+from dataclasses import dataclass, field
 from typing import Self
 
 import numpy as np
@@ -10,6 +11,7 @@ STEP = KNOTS[1] - KNOTS[0]
 GRID = np.linspace(KNOTS[0], KNOTS[-1], 8 * (len(KNOTS) - 1) + 1)[:, None]
 
 
+@dataclass
 class Splines:
     r"""Monotone rational quadratic splines, one per column, linear outside [-4, 4].
 
@@ -43,8 +45,23 @@ class Splines:
     True
     """
 
-    def __init__(self, values: NDArray, slopes: NDArray) -> None:
-        self.values, self.slopes = values, slopes
+    values: NDArray
+    slopes: NDArray
+    _pieces: NDArray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # As a function of the share, a piece is start + share (left + extra share) / (1 + bend
+        # share (1 - share)). The first and the last piece are the lines outside the knots.
+        rise, ends = np.diff(self.values, axis=0), STEP * self.slopes
+        left, right = ends[:-1], ends[1:]
+        straight = np.zeros_like(ends[:1])
+        pieces = (
+            [self.values[:1] - ends[:1], self.values],
+            [ends[:1], left, ends[-1:]],
+            [straight, rise - left, straight],
+            [straight, (left + right) / rise - 2, straight],
+        )
+        self._pieces = np.stack([np.concatenate(part).ravel() for part in pieces])
 
     @classmethod
     def steeper_than(cls, floor: float, values: NDArray, slopes: NDArray) -> Self:
@@ -69,14 +86,14 @@ class Splines:
 
     def __call__(self, x: NDArray) -> NDArray:
         """Map samples x of shape (n, k)."""
-        inside = np.clip(x, KNOTS[0], KNOTS[-1])
-        index = np.minimum(((inside - KNOTS[0]) / STEP).astype(np.intp), len(KNOTS) - 2)
-        start, rise, left, right, chord = self._piece(index)
-        share = (inside - KNOTS[index]) / STEP
-        mixed = share * (1 - share)
-        bent = rise * (chord * share**2 + left * mixed)
-        y = start + bent / (chord + (left + right - 2 * chord) * mixed)
-        return y + np.where(x < 0, self.slopes[0], self.slopes[-1]) * (x - inside)
+        k = self.values.shape[1]
+        position = x / STEP - (KNOTS[0] / STEP - 1)
+        index = np.minimum(np.maximum(position, 0), len(KNOTS)).astype(np.intp)
+        share = position - index
+        index *= k
+        index += np.arange(k)
+        start, left, extra, bend = self._pieces.take(index, axis=1)
+        return start + share * (left + extra * share) / (1 + bend * share * (1 - share))
 
     def slope(self, x: NDArray) -> NDArray:
         """Return the derivatives at samples x of shape (n, k)."""
