@@ -188,10 +188,10 @@ class EmbedderNet(NeuralNet):
         if not loss.requires_grad:
             raise ValueError("the loss does not depend on any weight that can be trained")
         loss.backward()
-        losses = losses.detach()
+        stacked = torch.stack(losses).detach()
         if self.sharing_ is not None:
-            losses = self.sharing_.sum_gradients(self.module_.parameters(), losses)
-        return {"loss": loss, "losses": losses}
+            stacked = self.sharing_.sum_gradients(self.module_.parameters(), stacked)
+        return {"loss": loss, "losses": stacked}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         return self.validation_on(Samples(*batch))

@@ -59,8 +59,8 @@ class Objective(nn.Module):
         n_rows: float = math.inf,
         generator: torch.Generator | None = None,
         opinion: Tensor | None = None,
-    ) -> Tensor:
-        """Return loss, task loss and regularizer of a batch, stacked: shape (3, ...).
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return loss, task loss and regularizer of a batch, each of shape (...).
 
         `opinion` is the critic's output. If it is given, it replaces the regularizer.
         """
@@ -73,7 +73,7 @@ class Objective(nn.Module):
             nats = 1.0 if self.task is None else self.task.nats_ / self.task.beta
             penalty = self.regularizer.penalty(embedding, nats, n_rows=n_rows, generator=generator)
             _check_loss("regularizer", penalty, embedding.mean.shape[:-2])
-        return torch.stack([task_loss + self.reg_weight * penalty, task_loss, penalty])
+        return task_loss + self.reg_weight * penalty, task_loss, penalty
 
     def task_losses(self, x: Tensor, u: Tensor, output: Tensor | None, y: Tensor | None) -> Tensor:
         """Return the task's loss of each sample, of shape (..., n)."""
