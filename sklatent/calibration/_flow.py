@@ -7,7 +7,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import logsumexp
-from sklearn.cluster import KMeans
 from sklearn.utils import gen_batches
 
 CENTERS = 64
@@ -65,6 +64,8 @@ class MixtureFlow:
 
     def fit(self, u: NDArray, weight: NDArray | None, rng: np.random.Generator) -> Self:
         """Learn the map from samples u of shape (n, k) with mean zero and covariance I."""
+        from sklearn.cluster import KMeans  # takes longer to import than the rest of this package
+
         share = np.ones(len(u)) if weight is None else weight / weight.mean()
         near = np.linalg.norm(u, axis=1) <= np.sqrt(u.shape[1]) + MARGIN
         rows = np.flatnonzero(near & (share > 0))
