@@ -1,11 +1,12 @@
 """Times what GaussianEmbedder costs beyond its arithmetic.
 
-Three comparisons on digits, in alternation, each the median of several ratios: `fit` against a
-training loop written by hand, `transform` of one row against that of PCA, and the layers of
-`sklatent.networks` against those of torch. See README.md beside this file.
+Comparisons on digits, in alternation, each the median of several ratios: `fit` against a
+training loop written by hand, `transform` against that of PCA and against the encoder alone, and
+the layers of `sklatent.networks` against those of torch. See README.md beside this file.
 """
 
 import argparse
+import copy
 import itertools
 import time
 import warnings
@@ -147,17 +148,32 @@ def time_fit(X, epochs, repeats, threads):
 
 
 def time_transform(X, repeats):
-    """Compare `transform` of a single row, in both float types."""
+    """Compare `transform` of one sample with PCA, and of 10,000 with the encoder alone."""
     torch.set_num_threads(1)
-    for dtype in (np.float64, np.float32):
+    for dtype, calibration in itertools.product(
+        (np.float64, np.float32), ("affine", "gaussianize")
+    ):
         rows = X.astype(dtype)
         pca = PCA(K, whiten=True).fit(rows)
-        embedder = train_ours(rows, 1)
-        row = rows[:1]
+        embedder = train_ours(rows, 1, calibration=calibration)
+        row, many = rows[:1], np.resize(rows, (10_000, rows.shape[1]))
+        encoder = copy.deepcopy(embedder.net_.module_.encoder).to(torch.tensor(many).dtype)
+
+        def forward(encoder=encoder, many=many):
+            with torch.inference_mode():
+                encoder(torch.from_numpy(many))
+
+        name = f"{dtype.__name__}, {calibration}"
         report(
-            f"transform of one row x 1000, {dtype.__name__}: PCA, ours",
+            f"transform of one sample x 1000, {name}: PCA, ours",
             repeated(lambda pca=pca, row=row: pca.transform(row), 1000),
             repeated(lambda embedder=embedder, row=row: embedder.transform(row), 1000),
+            repeats,
+        )
+        report(
+            f"transform of 10,000 samples, {name}: the encoder alone, ours",
+            forward,
+            lambda embedder=embedder, many=many: embedder.transform(many),
             repeats,
         )
 
@@ -181,7 +197,7 @@ def time_layers(X, repeats):
 
 
 def main():
-    """Measure all three and print a Markdown table."""
+    """Measure all of them and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--epochs", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=5)
