@@ -9,12 +9,18 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import issparse
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import train_test_split
 from sklearn.utils import get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.random import sample_without_replacement
-from sklearn.utils.validation import _check_sample_weight, assert_all_finite, validate_data
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    assert_all_finite,
+    check_array,
+    validate_data,
+)
 
 from ._lazy import LazySamples, as_samples, blocks
 from ._params import is_task, needs_y
@@ -85,7 +91,10 @@ class Data:
         rows = as_samples(X) if sparse else X
         if sample_weight is None:
             return cls(rows, y)
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        with config_context(array_api_dispatch=False):
+            weight = _check_sample_weight(
+                sample_weight, X, dtype=np.float64, ensure_non_negative=True
+            )
         kept = weight > 0
         data, weight = cls(rows, y).take(kept), (weight / weight.max())[kept]
         if len(data) < least:
@@ -135,7 +144,10 @@ class Data:
 
 
 def check_X(estimator: BaseEstimator, X: Any, *y: Any, sparse: bool = False, **kwargs: Any) -> Any:
-    """Validate X, and y if given, as `sklearn.utils.validation.validate_data` does."""
+    """Validate X, and y if given, as `sklearn.utils.validation.validate_data` does.
+
+    Tensors and other arrays become NumPy arrays, also under ``array_api_dispatch=True``.
+    """
     if issparse(X) and not sparse:
         raise TypeError(
             "Sparse data was passed for X, but dense data is required. Use '.toarray()' to "
@@ -143,13 +155,32 @@ def check_X(estimator: BaseEstimator, X: Any, *y: Any, sparse: bool = False, **k
             "OneHotEncoder, or sparse_threshold=0 in ColumnTransformer."
         )
     try:
-        return validate_data(
-            estimator, X, *y, dtype=FLOATS, accept_sparse="csr" if sparse else False, **kwargs
-        )
+        with config_context(array_api_dispatch=False):
+            return validate_data(
+                estimator, X, *y, dtype=FLOATS, accept_sparse="csr" if sparse else False, **kwargs
+            )
     except ValueError as error:
         if str(error) != "Input contains NaN":  # message for a y of objects
             raise
         raise ValueError("Input y contains NaN.") from error
+    except TypeError as error:
+        if "BFloat16" not in str(error):
+            raise
+        raise TypeError(
+            "tensors must have a type that NumPy has, got bfloat16: convert them by .float()"
+        ) from error
+
+
+def check_Z(estimator: Any, Z: Any, n_components: int) -> NDArray:
+    """Validate an embedding."""
+    with config_context(array_api_dispatch=False):
+        rows = check_array(Z, dtype=FLOATS, input_name="Z")
+    if rows.shape[1] != n_components:
+        raise ValueError(
+            f"Z has {rows.shape[1]} components, but {type(estimator).__name__} is expecting "
+            f"{n_components} components as input"
+        )
+    return rows
 
 
 def _numeric(y: NDArray, task: Any) -> NDArray:

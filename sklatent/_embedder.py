@@ -22,9 +22,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import ClassifierTags, RegressorTags, Tags, check_random_state
 from sklearn.utils._param_validation import Interval, RealNotInt, StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
-from ._data import FLOATS, Data, check_X
+from ._data import Data, check_X, check_Z
 from ._density import LEAST_EFFECTIVE
 from ._fit import Fit, restore_net
 from ._isolation import default_modes
@@ -592,13 +592,7 @@ class GaussianEmbedder(
             Reconstructed samples, in the type of Z, float32 or float64.
         """
         check_is_fitted(self)
-        z = check_array(Z, dtype=FLOATS, input_name="Z")
-        if z.shape[1] != self.n_components_:
-            raise ValueError(
-                f"Z has {z.shape[1]} components, but {type(self).__name__} is expecting "
-                f"{self.n_components_} components as input"
-            )
-        return self._model.reconstruct(z)
+        return self._model.reconstruct(check_Z(self, Z, self.n_components_))
 
     @available_if(_for_task("reconstruction"))
     def sample(self, n_samples: int = 1, random_state: Any = None, noise: bool = True) -> NDArray:

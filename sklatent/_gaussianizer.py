@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, _fit_context
 from sklearn.callback import CallbackSupportMixin
-from sklearn.utils import Tags, check_array, check_random_state, gen_batches
+from sklearn.utils import Tags, check_random_state, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._callbacks import Tasks
-from ._data import FLOATS, Data, check_X
+from ._data import Data, check_X, check_Z
 from ._persistence import Storable
 from ._start import CONSTANT
 from ._whitening import Whitening
@@ -216,12 +216,7 @@ class Gaussianizer(
             Samples in the units of X, in the type of Z, float32 or float64.
         """
         check_is_fitted(self)
-        rows = check_array(Z, dtype=FLOATS, input_name="Z")
-        if rows.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"Z has {rows.shape[1]} components, but {type(self).__name__} is expecting "
-                f"{self.n_features_in_} components as input"
-            )
+        rows = check_Z(self, Z, self.n_features_in_)
         X = np.empty_like(rows)
         for some in _chunks(rows):
             u, outside = self._whitening.split(rows[some].astype(np.float64))
