@@ -12,7 +12,14 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # Stopping at max_iter is one of the default settings.
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/user_guide.md", "docs/gaussianizer.md", "docs/inspection.md"]
+    "name",
+    [
+        "README.md",
+        "docs/user_guide.md",
+        "docs/gaussianizer.md",
+        "docs/inspection.md",
+        "docs/recipes.md",
+    ],
 )
 def test_python_blocks_run(name):
     text = (ROOT / name).read_text(encoding="utf-8")
