@@ -1,27 +1,20 @@
-"""Make two features Gaussian, one by one or together.
+"""
+Make two features Gaussian, one by one or together
+==================================================
 
 Two moons and a ring are not Gaussian. The wrong answer is to make each feature Gaussian on its own:
 both features then have the right distribution, but the samples still form two moons or a ring.
-`Gaussianizer` transforms the features together. Run ``python examples/plot_gaussianizer.py``. The
-plot is saved in ``docs/images``, or in the folder given by ``--output``. The example takes a few
-seconds.
+`Gaussianizer` transforms the features together.
 """
 
-import argparse
-from pathlib import Path
-
+# %%
 import matplotlib.pyplot as plt
 import numpy as np
-from PIL import Image
 from sklearn.datasets import make_circles, make_moons
 from sklearn.preprocessing import PowerTransformer, QuantileTransformer
 
 from sklatent import Gaussianizer
 from sklatent.metrics import epps_pulley_test
-
-parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-parser.add_argument("--output", type=Path, default=Path(__file__).parent.parent / "docs" / "images")
-args = parser.parse_args()
 
 data = {
     "moons": [make_moons(3000, noise=0.1, random_state=seed) for seed in (0, 1)],
@@ -41,7 +34,7 @@ transformers = {
 # N(0, I). G is the statistic of the sliced Epps-Pulley test divided by its mean for Gaussian draws,
 # so draws from N(0, I) score about 1.
 
-figure, axes = plt.subplots(2, 4, figsize=(12, 6.4), layout="constrained")
+figure, axes = plt.subplots(2, 4, figsize=(8, 4.4), layout="constrained")
 for row, (name, ((X_train, _), (X_test, y_test))) in zip(axes, data.items(), strict=True):
     # Lines through the range of the samples, as (n_lines, n_points, 2).
     ticks = np.linspace(X_train.min(axis=0), X_train.max(axis=0), 25)
@@ -55,21 +48,16 @@ for row, (name, ((X_train, _), (X_test, y_test))) in zip(axes, data.items(), str
             Z = transformer.transform(X_test)
             lines = transformer.transform(lines.reshape(-1, 2)).reshape(lines.shape)
             result = epps_pulley_test(Z, random_state=0)
-            title = f"{title}, G = {result.statistic / result.expected:.1f}"
+            title = f"{title}\nG = {result.statistic / result.expected:.1f}"
             for share in (0.5, 0.9, 0.99):
                 circle = plt.Circle((0, 0), np.sqrt(-2 * np.log(1 - share)), fill=False, lw=1)
                 ax.add_patch(circle)
             ax.set(xlim=(-4, 4), ylim=(-4, 4))
         ax.plot(*lines.transpose(2, 1, 0), color="0.75", lw=0.5, zorder=0)
         ax.scatter(*Z.T, s=1, c=np.where(y_test, "C1", "C0") if name == "moons" else "C0")
-        ax.set(title=title, xticks=[], yticks=[])
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(title, fontsize="medium")
         ax.set_aspect("equal", adjustable="datalim" if transformer is None else "box")
-args.output.mkdir(parents=True, exist_ok=True)
-path = args.output / "gaussianizer.png"
-figure.savefig(path, dpi=100)
-with Image.open(path) as picture:  # 256 colors are enough and make a small file
-    picture = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE)
-picture.save(path, optimize=True)
 
 # %%
 # What the map learned is also a density: the log-density of new samples detects anomalies, and
@@ -78,3 +66,4 @@ picture.save(path, optimize=True)
 gaussianizer = transformers["Gaussianizer"]  # fitted to the ring
 on_ring, center = gaussianizer.score_samples([[1.0, 0.0], [0.0, 0.0]])
 print(f"log-density on the ring {on_ring:.1f}, in its center {center:.1f}")
+plt.show()
