@@ -66,6 +66,7 @@ for row, (name, model) in zip(axes, {"PCA": pca, "sliced": embedder}.items(), st
 
 display = EmbeddingDisplay.from_estimator(embedder, X_test, y_test)
 display.legend_.set_title("digit")
+display.figure_.set_size_inches(9, 3)
 
 # %%
 # What does it cost?
