@@ -63,7 +63,7 @@ print(X.head())
 
 # %%
 # The wrong answer: whatever runs
-# ------------------------------
+# -------------------------------
 #
 # The quick way is to fill in means, to number the categories, and not to scale. The income and the
 # house number have by far the largest variance, so the embedding is about them only. The numbers of
