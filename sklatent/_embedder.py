@@ -107,9 +107,8 @@ class GaussianEmbedder(
     reg_weight : float, default=1.0
         Weight of the regularizer relative to the task.
 
-    task : {"reconstruction", "classification", "regression"}, Task, callable or None, \
-            default="reconstruction"
-        Purpose of the embedding. Classification and regression need y. An instance of
+    task : {"reconstruction", "classification", "regression"}, Task, callable or None
+        Purpose of the embedding, by default "reconstruction". Classification and regression need y. An instance of
         `tasks.Reconstruction` has other errors and another model of the noise. A callable
         ``loss(x, z, output, y)`` returns the loss of each sample, a tensor of shape (n,). Its
         arguments are tensors in the units of X, of the embedding and of y: samples x, their
@@ -117,11 +116,10 @@ class GaussianEmbedder(
         if `fit` is called without y). None trains with the regularizer only.
 
     target_mean : array-like of shape (n_components,), default=None
-        mu; zeros if None.
+        The mean mu; zeros if None.
 
-    target_cov : array-like of shape (n_components, n_components) or (n_components,), \
-            default=None
-        Sigma, or its diagonal; the identity if None.
+    target_cov : array-like of shape (n_components, n_components) or (n_components,), default=None
+        The covariance Sigma, or its diagonal; the identity if None.
 
     hidden_layer_sizes : sequence of int, default=(256, 256)
         Widths of the encoder's hidden layers. The decoder has the same widths in reverse order.
@@ -214,8 +212,8 @@ class GaussianEmbedder(
         The skorch net. Its ``module_`` holds the encoder and the decoder.
     regularizer_ : Regularizer or None
     task_ : Task or None
-    target_mean_ : ndarray of shape (n_components_,)
-    target_cov_ : ndarray of shape (n_components_, n_components_)
+    target_mean_ : ndarray of shape (n_components,)
+    target_cov_ : ndarray of shape (n_components, n_components)
     n_components_ : int
     n_iter_ : int
         Number of epochs run. The last one may be incomplete.
@@ -232,7 +230,7 @@ class GaussianEmbedder(
         Minus the criterion on the samples set aside, at the start and after each period. The
         value is nan for periods of `partial_fit` and of a fit without early stopping. None if no
         fit used early stopping.
-    noise_variance_ : ndarray of shape (n_features_in_,) or float
+    noise_variance_ : ndarray of shape (n_features,) or float
         Reconstruction only: residual variance of each feature, or of all features with
         ``Reconstruction(noise="isotropic")``. The mean over the features is the residual sum of
         squares divided by n (n_features - n_components), on the samples set aside if there are
@@ -252,7 +250,7 @@ class GaussianEmbedder(
         Stochastic encoders only: number of components whose mean varies with x, with a variance
         above 0.01 [2]_.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
 
     See Also
     --------

@@ -84,11 +84,21 @@ class GaussianEmbedderCV(GaussianEmbedder):
         fold is unsuitable, for example if it has fewer samples than components. "raise" raises
         the error instead. If all fits fail, `fit` always raises an error.
 
-    regularizer, task, target_mean, target_cov, hidden_layer_sizes, activation, encoder, decoder, \
-            init, calibration, learning_rate_init, batch_size, max_iter, tol, n_iter_no_change, \
-            early_stopping, validation_fraction, device, random_state, verbose, net_params
-        As in `GaussianEmbedder`. Your own networks, regularizers and tasks, and `net_params`,
-        cannot be stacked: candidates then train one at a time, and `fit` warns.
+    regularizer, task, target_mean, target_cov, calibration, init : object
+        As in `GaussianEmbedder`. Your own regularizers and tasks cannot be stacked: candidates then
+        train one at a time, and `fit` warns.
+
+    hidden_layer_sizes, activation, encoder, decoder : object
+        As in `GaussianEmbedder`. Your own networks cannot be stacked either.
+
+    learning_rate_init, batch_size, max_iter, tol, n_iter_no_change : object
+        As in `GaussianEmbedder`.
+
+    early_stopping, validation_fraction, device, random_state : object
+        As in `GaussianEmbedder`.
+
+    verbose, net_params : object
+        As in `GaussianEmbedder`. With `net_params`, candidates train one at a time.
 
     Attributes
     ----------

@@ -58,7 +58,7 @@ class Gaussianizer(
     n_rounds_ : int
         Number of nonlinear maps: the flow, if used, and the rounds. With 0, the map is affine.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
 
     See Also
     --------

@@ -191,7 +191,7 @@ class Reconstruction(Task):
     #: For subclasses without these parameters.
     error: str | Callable[..., Tensor] = "squared"
     noise: str = "diagonal"
-    #: Units of X: x = mean_ + scale_ * x~ for standardized samples x~. The estimator sets them.
+    #: Units of X: ``x = mean_ + scale_ * x~`` for standardized samples x~. The estimator sets them.
     mean_: float | NDArray = 0.0
     scale_: float | NDArray = 1.0
     _parameter_constraints: ClassVar[dict] = {

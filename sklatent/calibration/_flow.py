@@ -25,7 +25,7 @@ class MixtureFlow:
     r"""Probability flow from a mixture of Gaussians to a single Gaussian.
 
     .. math:: \frac{dx}{d \log s} = -\frac{s}{2} \nabla \log p_s(x)
-        = \frac12 \Big(x - \sum_j r_j(x)\, m_j\Big), \qquad
+        = \frac12 \Bigl(x - \sum_j r_j(x)\, m_j\Bigr), \qquad
         p_s(x) = \sum_j w_j\, N(x; m_j, s I),
 
     from s = 1 to s = 8, and then division by :math:`\sqrt{9/2}`, so that a standard Gaussian stays

@@ -280,7 +280,7 @@ def _choose(u: NDArray, weight: NDArray | None, rng: np.random.Generator) -> tup
 class Gaussianization:
     r"""Invertible map that makes the projections of an embedding in all directions Gaussian.
 
-    .. math:: u \mapsto A \circ T_R \circ \dots \circ T_1 \circ G \circ A_0(u), \qquad
+    .. math:: u \mapsto A \circ T_R \circ \ldots \circ T_1 \circ G \circ A_0(u), \qquad
         T_r(u) = Q_r\, t_r(Q_r^T A_r(u)),
 
     with affine maps A, A_r (`AffineCalibration`), a probability flow G, rotations Q_r, and
@@ -292,7 +292,7 @@ class Gaussianization:
     & Pulley 1983). Each round undoes its rotation at the end, so that the components keep their
     meaning. Each coordinate is transformed by
 
-    .. math:: x \mapsto x + \lambda \big(\sqrt{1 + h^2}\, \Phi^{-1}(F_h(x)) - x\big),
+    .. math:: x \mapsto x + \lambda \bigl(\sqrt{1 + h^2}\, \Phi^{-1}(F_h(x)) - x\bigr),
 
     where F_h is the distribution function of the training samples plus Gaussian noise of standard
     deviation :math:`h = 2.5\, n^{-1/5}`. With :math:`\lambda = 1`, the transformation is smooth

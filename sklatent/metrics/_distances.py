@@ -24,8 +24,8 @@ def frechet_distance(
 ) -> float:
     r"""Return the Frechet distance of the Gaussian with the moments of Z from the target.
 
-    .. math:: \Big( |m - \mu|^2 + \mathrm{tr}\big( S + \Sigma
-        - 2 (\Sigma^{1/2} S\, \Sigma^{1/2})^{1/2} \big) \Big)^{1/2}
+    .. math:: \Bigl( |m - \mu|^2 + \mathrm{tr}\bigl( S + \Sigma
+        - 2 (\Sigma^{1/2} S\, \Sigma^{1/2})^{1/2} \bigr) \Bigr)^{1/2}
 
     with m and S the mean and covariance (divisor n - 1) of Z (Dowson & Landau 1982). This is the
     2-Wasserstein distance of the two Gaussians, in the units of Z. The "Frechet inception distance"
@@ -76,8 +76,8 @@ def gaussian_kl_divergence(
 ) -> float:
     r"""Return the KL divergence, in nats, of the Gaussian with the moments of Z from the target.
 
-    .. math:: \tfrac12 \big( \mathrm{tr}(\Sigma^{-1} S) + (m - \mu)^T \Sigma^{-1} (m - \mu)
-        - k - \log\det(\Sigma^{-1} S) \big)
+    .. math:: \tfrac12 \bigl( \mathrm{tr}(\Sigma^{-1} S) + (m - \mu)^T \Sigma^{-1} (m - \mu)
+        - k - \log\det(\Sigma^{-1} S) \bigr)
 
     with m and S the mean and covariance (divisor n - 1) of Z (Kullback & Leibler 1951). The
     divergence depends on two moments only. For draws from the target, its expectation is near

@@ -111,7 +111,7 @@ def energy_test(
     :math:`c = \Gamma(\frac{k+1}2) / \Gamma(\frac k2)`, the statistic of Szekely & Rizzo (2005) is
 
     .. math::
-        n \Big(\frac2n \sum_i E|u_i - Y| - E|Y - Y'| - \frac1{n^2} \sum_{i,j} |u_i - u_j|\Big),
+        n \Bigl(\frac2n \sum_i E|u_i - Y| - E|Y - Y'| - \frac1{n^2} \sum_{i,j} |u_i - u_j|\Bigr),
         \quad E|u - Y| = \sqrt2 c\, {}_1F_1(-\tfrac12; \tfrac k2; -\tfrac12 |u|^2),
         \quad E|Y - Y'| = 2 c .
 

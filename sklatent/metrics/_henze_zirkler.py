@@ -221,7 +221,7 @@ def henze_zirkler_test(
         = \frac1n \sum_{i, j} e^{-\beta^2 |u_i - u_j|^2 / 2}
         - \frac{2}{(1 + \beta^2)^{k/2}} \sum_i e^{-\beta^2 |u_i|^2 / (2 (1 + \beta^2))}
         + \frac{n}{(1 + 2 \beta^2)^{k/2}}, \quad
-        \beta = \tfrac{1}{\sqrt2} \big(\tfrac{(2k + 1) n}{4}\big)^{1/(k + 4)}.
+        \beta = \tfrac{1}{\sqrt2} \bigl(\tfrac{(2k + 1) n}{4}\bigr)^{1/(k + 4)}.
 
     Parameters
     ----------

@@ -152,7 +152,7 @@ def mardia_test(
     .. math::
         h_{ij} &= (u_i^T u_j)^3 - 3 (|u_i|^2 + |u_j|^2)\, u_i^T u_j + 3 (k + 2)\, u_i^T u_j, \\
         \tilde b_1 &= \frac1{n (n - 1)} \sum_{i \ne j} h_{ij}, \qquad
-        \tilde b_2 = \frac1n \sum_i \big( |u_i|^4 - 2 (k + 2) |u_i|^2 + k (k + 2) \big) .
+        \tilde b_2 = \frac1n \sum_i \bigl( |u_i|^4 - 2 (k + 2) |u_i|^2 + k (k + 2) \bigr) .
 
     Both are zero in expectation for N(0, I), with the variances 72 d / (n (n - 1)) and
     8 k (k + 2) / n, at any n. The statistics are :math:`d + n \tilde b_1 / 6` and

@@ -21,8 +21,8 @@ class CramerWold(Regularizer):
     pairs, the penalty is
 
     .. math::
-        \frac1s\Big[\frac{1}{n(n-1)} \sum_{i \ne j} \varphi\big(\tfrac12 |u_i - u_j|^2\big)
-        - \frac{\sqrt2}{n} \sum_i \varphi\big(\tfrac14 |u_i|^2\big) + \frac{1}{\sqrt3}\Big],
+        \frac1s\Bigl[\frac{1}{n(n-1)} \sum_{i \ne j} \varphi\bigl(\tfrac12 |u_i - u_j|^2\bigr)
+        - \frac{\sqrt2}{n} \sum_i \varphi\bigl(\tfrac14 |u_i|^2\bigr) + \frac{1}{\sqrt3}\Bigr],
         \quad s = \frac{1}{4 \sqrt3\, (k + 2)} .
 
     The penalty is zero in expectation for N(0, I), has its minimum over the scale at one, and can

@@ -17,9 +17,9 @@ class EnergyDistance(Regularizer):
     With :math:`c = \Gamma(\frac{k+1}2) / \Gamma(\frac k2)`, the penalty is
 
     .. math::
-        \frac1s\Big[\frac{2 \sqrt2 c}{n} \sum_i
-        {}_1F_1\big(-\tfrac12; \tfrac k2; -\tfrac12 |u_i|^2\big)
-        - 2 c - \frac{1}{n(n-1)} \sum_{i \ne j} |u_i - u_j|\Big],
+        \frac1s\Bigl[\frac{2 \sqrt2 c}{n} \sum_i
+        {}_1F_1\bigl(-\tfrac12; \tfrac k2; -\tfrac12 |u_i|^2\bigr)
+        - 2 c - \frac{1}{n(n-1)} \sum_{i \ne j} |u_i - u_j|\Bigr],
         \quad s = \frac{3 c}{8 (k + 2)}.
 
     The bracket estimates 2 E|u - Y| - E|Y - Y'| - E|u - u'| for Y, Y' from N(0, I) (Szekely & Rizzo

@@ -57,8 +57,8 @@ class SlicedEppsPulley(Regularizer):
     average over directions of
 
     .. math::
-        \frac1s \int \Big( \tfrac{n |\hat\varphi_a(t)|^2 - 1}{n - 1}
-        - 2\, \mathrm{Re}\,\hat\varphi_a(t)\, e^{-t^2/2} + e^{-t^2} \Big)\, e^{-t^2/2}\, dt .
+        \frac1s \int \Bigl( \tfrac{n |\hat\varphi_a(t)|^2 - 1}{n - 1}
+        - 2\, \mathrm{Re}\,\hat\varphi_a(t)\, e^{-t^2/2} + e^{-t^2} \Bigr)\, e^{-t^2/2}\, dt .
 
     This is the statistic of Epps & Pulley (1983), sliced and used for training as in SIGReg
     (Balestriero & LeCun 2025), with an unbiased estimate in place of :math:`|\hat\varphi_a|^2`. The

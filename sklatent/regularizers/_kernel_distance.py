@@ -23,9 +23,9 @@ def kernel_distance(u: Tensor, kernel: SmoothedKernel) -> Tensor:
     the distance is
 
     .. math::
-        \frac1s\Big[\frac{2}{n(n-1)} \sum_{i<j} K_0(|u_i - u_j|)
-        - \frac2n \sum_i K_1(|u_i|) + K_2(0)\Big],
-        \quad s = \frac{3}{k+2} \frac{\partial^2 K_v(0)}{\partial v^2}\Big|_{v=2},
+        \frac1s\Bigl[\frac{2}{n(n-1)} \sum_{i<j} K_0(|u_i - u_j|)
+        - \frac2n \sum_i K_1(|u_i|) + K_2(0)\Bigr],
+        \quad s = \frac{3}{k+2} \frac{\partial^2 K_v(0)}{\partial v^2}\Bigl|_{v=2},
 
     so that no draws from N(0, I) are needed. A Gaussian of variance v has the expectation
     :math:`(K_{2v}(0) - 2 K_{1+v}(0) + K_2(0))/s`. The derivative in s is the curvature of the

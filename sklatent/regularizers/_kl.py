@@ -14,7 +14,7 @@ class KLDivergence(Regularizer):
 
     The encoder is stochastic, u ~ N(m(x), diag exp(l(x))), and the penalty is the batch mean of
 
-    .. math:: \mathrm{KL} = \tfrac12 \sum_{j=1}^{k} \big(e^{l_j} + m_j^2 - 1 - l_j\big)
+    .. math:: \mathrm{KL} = \tfrac12 \sum_{j=1}^{k} \bigl(e^{l_j} + m_j^2 - 1 - l_j\bigr)
 
     in nats (Kingma & Welling 2014, appendix B). The divergence is divided by the task's nats per
     unit of loss and multiplied by the task's `beta`. For a reconstruction, ``reg_weight`` is then

@@ -20,8 +20,8 @@ class MaximumMeanDiscrepancy(Regularizer):
     For a kernel K and Y, Y' from N(0, I), the penalty is
 
     .. math::
-        \frac1s\Big[\frac{1}{n(n-1)} \sum_{i \ne j} K(u_i, u_j)
-        - \frac2n \sum_i E K(u_i, Y) + E K(Y, Y')\Big]
+        \frac1s\Bigl[\frac{1}{n(n-1)} \sum_{i \ne j} K(u_i, u_j)
+        - \frac2n \sum_i E K(u_i, Y) + E K(Y, Y')\Bigr]
 
     (Gretton et al. 2012, lemma 6). The Wasserstein autoencoder of Tolstikhin et al. (2018) draws Y
     and Y'. Here the expectations over N(0, I) are in closed form, so no draws are needed. The

@@ -18,9 +18,9 @@ class MomentMatching(Regularizer):
     :math:`d = 1/(n-1) - 1/(N-1)`, the penalty is
 
     .. math::
-        \frac{1}{k}\Big[\alpha\big(|\hat\mu|^2 - (\tfrac1n - \tfrac1N)\,
-        \mathrm{tr}\,\hat\Sigma\big)
-        + \gamma\big(\|\hat\Sigma - c I\|_F^2 - E_0\big)\Big],
+        \frac{1}{k}\Bigl[\alpha\bigl(|\hat\mu|^2 - (\tfrac1n - \tfrac1N)\,
+        \mathrm{tr}\,\hat\Sigma\bigr)
+        + \gamma\bigl(\|\hat\Sigma - c I\|_F^2 - E_0\bigr)\Bigr],
         \quad c = 1 + (k+1)\,d, \quad E_0 = k(k+1)\,d\,(1 + (k+1)\,d).
 
     For new draws from N(0, I) (infinite N), the penalty is zero in expectation. For finite N, the

@@ -18,12 +18,12 @@ class SlicedWasserstein(Regularizer):
     r"""Squared Wasserstein distance of random projections from N(0, 1).
 
     For unit directions a, with the projections a'u of the batch in ascending order,
-    :math:`p_{(1)} \le \dots \le p_{(n)}`, and :math:`m_i` the expected order statistics of n
+    :math:`p_{(1)} \le \ldots \le p_{(n)}`, and :math:`m_i` the expected order statistics of n
     draws from N(0, 1), the penalty is the average over directions of
 
     .. math::
-        \frac1s \Big[\frac1n \sum_i \Big(p_{(i)} - \frac{m_i}{\rho}\Big)^2
-        - \Big(\frac1\rho - 1\Big)\Big],
+        \frac1s \Bigl[\frac1n \sum_i \Bigl(p_{(i)} - \frac{m_i}{\rho}\Bigr)^2
+        - \Bigl(\frac1\rho - 1\Bigr)\Bigr],
         \quad \rho = \frac1n \sum_i m_i^2, \quad s = \frac{3}{4 (k + 2)} .
 
     This is the distance of Kolouri et al. (2018), with expected order statistics in place of sorted
