@@ -81,7 +81,7 @@ html_logo = "_static/logo.svg"
 html_favicon = "_static/logo.svg"
 html_copy_source = False
 html_show_sourcelink = False
-html_sidebars = {"index": [], "install": [], "changelog": []}
+html_sidebars = {"index": [], "install": [], "settings": [], "relatives": []}
 html_theme_options = {
     "logo": {"text": "sklatent", "alt_text": "sklatent"},
     "header_links_before_dropdown": 7,
