@@ -1,6 +1,7 @@
 """Formulas as MathML, which browsers show without scripts or fonts from the network."""
 
 import re
+from html import escape
 
 from docutils import nodes
 from docutils.utils.math import MathError
@@ -10,15 +11,18 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 # LaTeX takes the digits of \\frac12 one by one, docutils takes them as one number.
 FRACTION = re.compile(r"(\\[dt]?frac)(\d)(\d)")
+# Without braces, docutils writes the index of an accented letter below the letter.
+ACCENT = re.compile(r"(\\(?:hat|tilde|bar)\s*(?:\\\w+|\w))")
 
 
 def mathml(node, as_block):
     """Return the MathML code of a formula, or its LaTeX code with a warning."""
+    code = ACCENT.sub(r"{\1}", FRACTION.sub(r"\1{\2}{\3}", node.astext()))
     try:
-        return tex2mathml(FRACTION.sub(r"\1{\2}{\3}", node.astext()), as_block=as_block)
+        return tex2mathml(code, as_block=as_block)
     except MathError as error:
         logger.warning("%s: %s", error, node.astext(), location=node)
-        return nodes.literal(node.astext()).astext()
+        return escape(node.astext())
 
 
 def inline(translator, node):
