@@ -11,13 +11,13 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 # LaTeX takes the digits of \\frac12 one by one, docutils takes them as one number.
 FRACTION = re.compile(r"(\\[dt]?frac)(\d)(\d)")
-# Without braces, docutils writes the index of an accented letter below the letter.
+# Without a group, docutils writes the index of an accented letter below the letter.
 ACCENT = re.compile(r"(\\(?:hat|tilde|bar)\s*(?:\\\w+|\w))")
 
 
 def mathml(node, as_block):
     """Return the MathML code of a formula, or its LaTeX code with a warning."""
-    code = ACCENT.sub(r"{\1}", FRACTION.sub(r"\1{\2}{\3}", node.astext()))
+    code = ACCENT.sub(r"{{}\1}", FRACTION.sub(r"\1{\2}{\3}", node.astext()))
     try:
         return tex2mathml(code, as_block=as_block)
     except MathError as error:
