@@ -84,12 +84,15 @@ class GaussianEmbedderCV(GaussianEmbedder):
         fold is unsuitable, for example if it has fewer samples than components. "raise" raises
         the error instead. If all fits fail, `fit` always raises an error.
 
-    regularizer, task, target_mean, target_cov, calibration, init : object
+    regularizer, task, target_mean, target_cov : object
         As in `GaussianEmbedder`. Your own regularizers and tasks cannot be stacked: candidates then
         train one at a time, and `fit` warns.
 
     hidden_layer_sizes, activation, encoder, decoder : object
         As in `GaussianEmbedder`. Your own networks cannot be stacked either.
+
+    init, calibration : str or None
+        As in `GaussianEmbedder`.
 
     learning_rate_init, batch_size, max_iter, tol, n_iter_no_change : object
         As in `GaussianEmbedder`.

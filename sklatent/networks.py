@@ -32,6 +32,15 @@ class Embedding(NamedTuple):
         Logarithm of the embedding's variance given x. None for a deterministic encoder.
     sample : Tensor of shape (..., n, k)
         One draw for each sample. For a deterministic encoder, the mean.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from sklatent.networks import Embedding
+    >>> from sklatent.regularizers import MomentMatching
+    >>> u = torch.randn(512, 2, generator=torch.Generator().manual_seed(0))
+    >>> bool(MomentMatching()(Embedding(mean=u, log_var=None, sample=u)) < 0.1)
+    True
     """
 
     mean: Tensor
@@ -97,6 +106,7 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(bias.uniform_(-bound, bound, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x weight^T + bias, of shape (..., n, out_features)."""
         return linear(x, self.weight, self.bias)
 
 

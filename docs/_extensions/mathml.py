@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 # LaTeX takes the digits of \\frac12 one by one, docutils takes them as one number.
 FRACTION = re.compile(r"(\\[dt]?frac)(\d)(\d)")
 # Without a group, docutils writes the index of an accented letter below the letter.
-ACCENT = re.compile(r"(\\(?:hat|tilde|bar)\s*(?:\\\w+|\w))")
+ACCENT = re.compile(r"(\\(?:hat|tilde|bar)\s*(?:\\[A-Za-z]+|\w))")
 
 
 def mathml(node, as_block):

@@ -27,6 +27,15 @@ class MardiaResult:
     kurtosis : TestResult
     pvalue : float
         P-value of the two tests together, from the smaller of their p-values.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklatent.metrics import mardia_test
+    >>> Z = np.random.default_rng(0).exponential(size=(200, 2))
+    >>> result = mardia_test(Z, null="composite", random_state=0)
+    >>> bool(result.skewness.pvalue < 0.01), bool(result.pvalue < 0.02)
+    (True, True)
     """
 
     skewness: TestResult

@@ -78,6 +78,17 @@ class GaussianityReport:
     References
     ----------
     Roy & Vetterli (2007). The effective rank: a measure of effective dimensionality. EUSIPCO.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklatent.metrics import gaussianity_report
+    >>> Z = np.random.default_rng(0).standard_normal((500, 2))
+    >>> report = gaussianity_report(Z)
+    >>> report.n_samples, report.n_active
+    (500, 2)
+    >>> sorted(report.tests)
+    ['composite', 'simple']
     """
 
     n_samples: int

@@ -26,6 +26,17 @@ class TestResult:
         Method of the p-value.
     n_samples : int
         Number of samples in the statistic.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklatent.metrics import energy_test
+    >>> Z = np.random.default_rng(0).standard_normal((200, 2))
+    >>> result = energy_test(Z, random_state=0)
+    >>> result.null, result.n_samples
+    ('simple', 200)
+    >>> bool(result.pvalue > 0.05)
+    True
     """
 
     __test__ = False  # pytest must not collect the class, despite its name

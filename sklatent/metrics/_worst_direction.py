@@ -32,6 +32,16 @@ class WorstDirection:
         Moments of the projection. The target has 0, 1, 0 and (excess kurtosis) 0.
     test : TestResult
         The Epps-Pulley test of the projection, with a simple null.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklatent.metrics import gaussianity_report
+    >>> Z = np.random.default_rng(0).standard_normal((500, 2))
+    >>> Z[:, 1] = Z[:, 1] ** 2 - 1  # a skewed component
+    >>> worst = gaussianity_report(Z).worst
+    >>> int(worst.shares.argmax())
+    1
     """
 
     direction: NDArray
