@@ -15,10 +15,11 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
     "name",
     [
         "README.md",
+        "docs/install.md",
+        "docs/settings.md",
         "docs/user_guide.md",
         "docs/gaussianizer.md",
         "docs/inspection.md",
-        "docs/recipes.md",
     ],
 )
 def test_python_blocks_run(name):

@@ -33,7 +33,7 @@ def inline(translator, node):
 
 def display(translator, node):
     """Write a formula on lines of its own."""
-    translator.body.append(f'<div class="math">{mathml(node, as_block=True)}</div>')
+    translator.body.append(f'<div class="formula">{mathml(node, as_block=True)}</div>')
     raise nodes.SkipNode
 
 

@@ -33,7 +33,7 @@ class LossCurveDisplay:
     regularizer : ndarray of shape (n_iter,)
         The regularizer times the `reg_weight` of the training.
     criterion : ndarray of shape (n_iter + 1,) or None
-        Nan for epochs without early stopping. None if no epoch used early stopping.
+        The value is nan for epochs without early stopping. None if no epoch used early stopping.
     critic_loss : ndarray of shape (n_iter,) or None
         The training loss of the critic. None without a critic.
     steps : ndarray of shape (n_iter,) or None
