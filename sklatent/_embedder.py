@@ -111,9 +111,9 @@ class GaussianEmbedder(
         Purpose of the embedding, by default "reconstruction". Classification and regression
         need y. An instance of `tasks.Reconstruction` has other errors and another model of the
         noise. A callable ``loss(x, z, output, y)`` returns the loss of each sample, a tensor of
-        shape (n,). Its arguments are tensors in the units of X, of the embedding and of y: samples x, their
-        embedding z, the output of `decoder` (None without a decoder) and their targets y (None
-        if `fit` is called without y). None trains with the regularizer only.
+        shape (n,). Its arguments are tensors in the units of X, of the embedding and of y:
+        samples x, their embedding z, the output of `decoder` (None without a decoder) and their
+        targets y (None if `fit` is called without y). None trains with the regularizer only.
 
     target_mean : array-like of shape (n_components,), default=None
         The mean mu; zeros if None.
