@@ -16,6 +16,7 @@ BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
     [
         "README.md",
         "docs/install.md",
+        "docs/recipes.md",
         "docs/settings.md",
         "docs/user_guide.md",
         "docs/gaussianizer.md",
