@@ -7,40 +7,26 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+PAGES = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in sorted(PAGES)}
 
 
 # Stopping at max_iter is one of the default settings.
 @pytest.mark.filterwarnings("ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize(
-    "name",
-    [
-        "README.md",
-        "docs/install.md",
-        "docs/recipes.md",
-        "docs/settings.md",
-        "docs/user_guide.md",
-        "docs/gaussianizer.md",
-        "docs/inspection.md",
-    ],
-)
+@pytest.mark.parametrize("name", [name for name, text in TEXTS.items() if BLOCK.search(text)])
 def test_python_blocks_run(name):
-    text = (ROOT / name).read_text(encoding="utf-8")
-    blocks = list(BLOCK.finditer(text))
-    assert blocks
+    text = TEXTS[name]
     namespace = {"__name__": "readme"}
-    for block in blocks:
+    for block in BLOCK.finditer(text):
         # Blank lines in front give errors the line numbers of the page.
         before = "\n" * text.count("\n", 0, block.start(1))
         exec(compile(before + block.group(1), ROOT / name, "exec"), namespace)
 
 
-PAGES = sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md"))
-
-
-@pytest.mark.parametrize("name", ["README.md", *PAGES])
+@pytest.mark.parametrize("name", TEXTS)
 def test_links_lead_somewhere(name):
     page = ROOT / name
-    for link, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", page.read_text(encoding="utf-8")):
+    for link, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", TEXTS[name]):
         target = page.parent / link if link else page
         assert target.exists(), link
         if anchor:

@@ -12,7 +12,11 @@ FOLDER = Path(__file__).parent
 EXAMPLES = FOLDER.parent.parent / "examples"
 INSPECTION = ["gaussianity", "embedding", "regularization_path", "loss_curve"]
 PICTURES = {
+    ("plot_anomalies.py", ""): ["anomalies"],
     ("plot_gaussianizer.py", ""): ["gaussianizer"],
+    ("plot_generate.py", ""): ["generate", "interpolate"],
+    ("plot_reg_weight.py", ""): ["compromise", "reg_weight"],
+    ("plot_regularizers.py", ""): ["regularizers"],
     ("plot_inspection.py", "digits"): [f"{name}_digits" for name in INSPECTION],
     ("plot_inspection.py", "mnist"): [f"{name}_mnist" for name in INSPECTION],
 }
