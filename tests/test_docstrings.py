@@ -12,6 +12,7 @@ MODULES = {
     "sklatent.calibration": None,
     "sklatent.inspection": None,
     "sklatent.metrics": None,
+    "sklatent.onnx": None,
     "sklatent.regularizers": None,
     "sklatent.tasks": ["Classification", "Reconstruction", "Regression", "Task"],
     "sklatent.networks": ["Embedding", "Linear", "MLP"],
