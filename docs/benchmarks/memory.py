@@ -51,6 +51,8 @@ def measured(name, size):
     with tempfile.TemporaryFile("w+") as log:
         command = [sys.executable, "-c", WATCH, str(os.getpid())]
         watch = subprocess.Popen(command, stdout=log)
+        while not os.fstat(log.fileno()).st_size:  # until the watch has started
+            time.sleep(0.01)
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
