@@ -6,10 +6,12 @@ smaller the held-out energy distance of a shape in the plane gets. See README.md
 
 import argparse
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
-from gaussianity import explained, fit, sliced_epps_pulley, split
+from _common import explained, sliced_epps_pulley
+from gaussianity import fit, split
 from sklearn.datasets import make_moons
 from sklearn.neighbors import KNeighborsClassifier
 
@@ -40,9 +42,9 @@ def shape(name, random, n=2000):
     return centers[random.integers(0, 10, n)] + 0.7 * random.normal(size=(n, 2))
 
 
-def compare_data(name, forms, satellite):
+def compare_data(name, forms, folder):
     """Print one line for each loss."""
-    train, test, y_train, y_test, k = split(name, satellite)
+    train, test, y_train, y_test, k = split(name, folder)
     for form in forms:
         regularizer = Adversarial(**FORMS[form])
         embedder = GaussianEmbedder(k, regularizer=regularizer, random_state=0)
@@ -84,19 +86,19 @@ def compare_shape(name, forms, seeds):
 def main():
     """Measure and print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--satellite", help="an .npz file with arrays X (n x 36) and y")
-    parser.add_argument("--data", nargs="*", choices=["digits", "satellite"], default=["digits"])
+    parser.add_argument("--data", type=Path, help="folder of satellite.npz, with arrays X and y")
+    parser.add_argument("--only", nargs="*", choices=["digits", "satellite"], default=["digits"])
     parser.add_argument("--shapes", nargs="*", choices=EPOCHS, default=list(EPOCHS))
     parser.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     parser.add_argument("--seeds", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(1)
 
-    if args.data:
+    if args.only:
         print("| data | loss | R^2 | G | 5-NN | fit, s |")
         print("| --- | --- | ---: | ---: | ---: | ---: |", flush=True)
-    for name in args.data:
-        compare_data(name, args.forms, args.satellite)
+    for name in args.only:
+        compare_data(name, args.forms, args.data)
     if args.shapes:
         print("\n| shape | loss | fall | fit, s |\n| --- | --- | ---: | ---: |", flush=True)
     for name in args.shapes:

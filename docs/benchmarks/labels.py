@@ -7,6 +7,7 @@ over random 70/30 splits. Features are standardized. See README.md.
 
 import argparse
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,6 +48,7 @@ def half_random(n=1500):
     return make_classification(n, 10, n_informative=4, n_redundant=2, flip_y=0.5, random_state=0)
 
 
+FILES = {"satellite": 6, "mnist_10k": 8}  # components
 DATA = {  # task, components, X and y
     "digits": ("classification", 8, lambda: load_digits(return_X_y=True)),
     "wine": ("classification", 3, lambda: load_wine(return_X_y=True)),
@@ -77,8 +79,8 @@ def measure(X, y, task, k, n_splits, **params):
 def main():
     """Fit and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="*", choices=DATA, default=list(DATA))
-    parser.add_argument("--files", nargs="*", default=[], help="name,k,classes.npz with X and y")
+    parser.add_argument("--data", type=Path, help="folder of satellite.npz and mnist_10k.npz")
+    parser.add_argument("--only", nargs="*", choices=DATA, default=list(DATA))
     parser.add_argument("--betas", nargs="+", type=float, default=BETAS)
     parser.add_argument("--splits", type=int, default=3)
     parser.add_argument("--rows", type=int, default=3000, help="at most, of a file")
@@ -86,13 +88,12 @@ def main():
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")  # collapsed components are what is measured
 
-    data = [(name, *DATA[name]) for name in args.data]
-    for file in args.files:
-        name, k, path = file.split(",")
-        arrays = np.load(path)
+    data = [(name, *DATA[name]) for name in args.only]
+    for name, k in FILES.items() if args.data else ():
+        arrays = np.load(args.data / f"{name}.npz")
         few = np.random.default_rng(0).permutation(len(arrays["X"]))[: args.rows]
         X, y = arrays["X"][few], arrays["y"][few]
-        data.append((name, "classification", int(k), lambda X=X, y=y: (X, y)))
+        data.append((name, "classification", k, lambda X=X, y=y: (X, y)))
     columns = ["data, k", "none", "moment", *(f"beta {beta:g}" for beta in args.betas)]
     print(f"| {' | '.join(columns)} |")
     print(f"| --- |{' ---: |' * (len(columns) - 1)}", flush=True)

@@ -266,8 +266,10 @@ def path(names, folder, weights, max_iter, cv):
 def main():
     """Measure and print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", nargs="+", choices=DATA)
-    parser.add_argument("--folder", help="of adult.npz, satellite.npz, shuttle.npz, mnist_10k.npz")
+    parser.add_argument("--only", nargs="+", choices=DATA)
+    parser.add_argument(
+        "--data", help="folder of adult.npz, satellite.npz, shuttle.npz, mnist_10k.npz"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="number of splits of the table")
     parser.add_argument("--regularizers", nargs="*", choices=REGULARIZERS, default=["moment"])
     parser.add_argument("--samples", action="store_true", help="draws and held-out samples instead")
@@ -281,13 +283,13 @@ def main():
     warnings.simplefilter("ignore", ConvergenceWarning)
 
     if args.path:
-        data = args.data or ["digits", "mnist"]
-        path(data, args.folder, args.weights, args.max_iter, args.cv)
+        data = args.only or ["digits", "mnist"]
+        path(data, args.data, args.weights, args.max_iter, args.cv)
     elif args.samples:
-        samples(args.data or ["digits", "breast_cancer", "wine"], args.folder, args.seeds)
+        samples(args.only or ["digits", "breast_cancer", "wine"], args.data, args.seeds)
     else:
-        names = list(FROM_SKLEARN) if args.folder is None else list(DATA)
-        table(args.data or names, args.folder, args.regularizers, args.seeds)
+        names = list(FROM_SKLEARN) if args.data is None else list(DATA)
+        table(args.only or names, args.data, args.regularizers, args.seeds)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import argparse
 import json
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,10 +23,10 @@ from sklearn.preprocessing import StandardScaler
 from sklatent import GaussianEmbedder
 
 
-def data_sets(coffee=None):
+def data_sets(folder=None):
     """Yield the name of each data set, X, the number of components, and whether to standardize."""
-    if coffee is not None:
-        yield "coffee_spectra", np.load(coffee)["X"].astype(float), 3, False
+    if folder is not None:
+        yield "coffee_spectra", np.load(folder / "coffee_spectra.npz")["X"].astype(float), 3, False
     for standardize in (False, True):
         yield "breast_cancer", load_breast_cancer().data, 4, standardize
         yield "wine", load_wine().data, 3, standardize
@@ -58,7 +59,7 @@ def compare(X, k, standardize, seed, params):
 def main():
     """Measure all data sets and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--coffee", help="an .npz file whose array X holds 60 x 1841 spectra")
+    parser.add_argument("--data", type=Path, help="folder of coffee_spectra.npz")
     parser.add_argument("--seeds", type=int, default=10, help="number of splits")
     parser.add_argument("--jobs", type=int, default=2, help="fits that run side by side")
     parser.add_argument(
@@ -68,7 +69,7 @@ def main():
 
     print("| data (n x p, k) | PCA | ours | median difference | worst | best | fit, s | epochs |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
-    for name, X, k, standardize in data_sets(args.coffee):
+    for name, X, k, standardize in data_sets(args.data):
         runs = Parallel(args.jobs)(
             delayed(compare)(X, k, standardize, seed, args.params) for seed in range(args.seeds)
         )

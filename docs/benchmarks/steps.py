@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from gaussianity import explained, sliced_epps_pulley
+from _common import explained, sliced_epps_pulley
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split

@@ -6,10 +6,12 @@ the distribution that the map fitted to draws of the encoder takes to N(0, I). S
 
 import argparse
 import warnings
+from pathlib import Path
 
 import numpy as np
 import torch
-from gaussianity import sliced_epps_pulley, split
+from _common import sliced_epps_pulley
+from gaussianity import split
 from sklearn.neighbors import KNeighborsClassifier
 
 from sklatent import GaussianEmbedder
@@ -31,19 +33,19 @@ def measure(calibration, train, test, y_train, y_test, k, seed):
 def main():
     """Measure and print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--satellite", help="an .npz file with arrays X and y")
+    parser.add_argument("--data", type=Path, help="folder of satellite.npz, with arrays X and y")
     parser.add_argument("--splits", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "Stochastic Optimizer")
     print("| data | calibration | nats | G | C2ST | 5-NN |")
     print("| --- | --- | ---: | ---: | ---: | ---: |")
-    names = ["digits", "breast_cancer", "wine"] + ["satellite"] * (args.satellite is not None)
+    names = ["digits", "breast_cancer", "wine"] + ["satellite"] * (args.data is not None)
     for name in names:
         for calibration in ("affine", "gaussianize"):
             values = []
             for seed in range(args.splits):
-                parts = split(name, args.satellite, seed)
+                parts = split(name, args.data, seed)
                 values.append(measure(calibration, *parts, seed))
             nats, g, auc, accuracy = np.mean(values, axis=0)
             print(
