@@ -3,7 +3,8 @@
 For each data set: whitening alone, PowerTransformer, QuantileTransformer, Gaussianizer, a Gaussian
 mixture, and, if installed, sinflow and a neural spline flow of zuko. Features are principal
 components of unit variance. Means over random 50/50 splits. Then what the map does to a linear
-classifier, to clusters, and to the detection of anomalies. See ../gaussianizer.md.
+classifier, to clusters, and to the detection of anomalies, and the effect of the numbers of
+features and of training samples. See ../gaussianizer.md.
 """
 
 import argparse
@@ -250,6 +251,26 @@ def dimensions(folder):
         print(f"| {k} | {g} | {nats} | {models[1].n_rounds_} |", flush=True)
 
 
+def sizes(names, folder, n_splits):
+    """Print figures for fewer training samples and the same test samples."""
+    print("\n| data, components | training samples | C2ST | log-density |")
+    print("| --- | ---: | ---: | ---: |")
+    for name in names:
+        X, y = load(name, folder)
+        figures = {}
+        for seed in range(n_splits):
+            train, test = train_test_split(X, test_size=0.5, stratify=y, random_state=seed)
+            pca = PCA(DATA[name], whiten=True, random_state=0).fit(train)
+            train, test = pca.transform(train), pca.transform(test)
+            for n in (len(train) // 4, len(train) // 2, len(train)):
+                model = Gaussianizer(random_state=0).fit(train[:n])
+                auc = two_sample_auc(model.transform(test))
+                figures.setdefault(n, []).append((auc, model.score(test)))
+        for n, values in figures.items():
+            auc, nats = np.mean(values, axis=0)
+            print(f"| {name}, {DATA[name]} | {n} | {auc:.3f} | {nats:.2f} |", flush=True)
+
+
 def cost():
     """Print times and memory for clusters with heavy tails and one skewed feature."""
     print("\n| samples x features | X, MB | maps | fit, s | memory, MB | transform, s | ", end="")
@@ -303,6 +324,7 @@ def main():
     anomalies([name for name in labeled if name != "breast_cancer"], args.data)
     if "mnist" in names:
         dimensions(args.data)
+    sizes([name for name in ("satellite", "mnist") if name in names], args.data, args.splits)
 
 
 if __name__ == "__main__":
