@@ -30,7 +30,7 @@ from sklearn.neighbors import (
 )
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from sklatent import GaussianEmbedder, Gaussianizer
 from sklatent.metrics import classifier_two_sample_test
@@ -137,6 +137,8 @@ def unsupervised(name, load, args):
 def detectors(k, seed):
     """Return models whose `score_samples` is low for anomalies, by name."""
     ours = partial(GaussianEmbedder, k, random_state=seed)
+    pca, gaussianizer = PCA(k, whiten=True, random_state=seed), Gaussianizer(random_state=seed)
+    quantiles = QuantileTransformer(output_distribution="normal", random_state=seed)
     return {
         "PCA likelihood": PCA(k, random_state=seed),
         "IsolationForest": IsolationForest(random_state=seed),
@@ -147,6 +149,8 @@ def detectors(k, seed):
         "moment, weighted": ours(task=Reconstruction(error="weighted")),
         "kl": ours(regularizer="kl"),
         "kl, gaussianize": ours(regularizer="kl", calibration="gaussianize"),
+        "PCA, Gaussianizer": make_pipeline(pca, gaussianizer),
+        "quantiles, PCA, Gaussianizer": make_pipeline(quantiles, pca, gaussianizer),
     }
 
 
