@@ -62,6 +62,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
     "ignore_pattern": r"^(?!.*plot_)",
+    "within_subsection_order": "gallery.place",
     "doc_module": ("sklatent",),
     "backreferences_dir": "generated/backreferences",
     "reference_url": {"sklatent": None},
