@@ -100,8 +100,8 @@ def main():
         for _ in range(1 if args.longer is None else 2):
             embedder, n_steps, seconds = fit(X[:n], 6, 0, **params)
             r2, epochs = explained(embedder, X[n:]), embedder.n_iter_
-            row = f"| {n} | {params['max_iter']} | {r2:.4f} | {epochs} | {n_steps} | {seconds:.1f} |"
-            print(row, flush=True)
+            cells = f"{params['max_iter']} | {r2:.4f} | {epochs} | {n_steps} | {seconds:.1f}"
+            print(f"| {n} | {cells} |", flush=True)
             # Without a limit of patience, training continues to the last epoch.
             params = {"max_iter": (args.longer or 1) * epochs, "n_iter_no_change": 10**6}
 
