@@ -101,7 +101,7 @@ class Candidates:
             return None
 
     def fit(self, callbacks: list[Any], tasks: Tasks, context: Any) -> list[Any]:
-        """Return each fitted candidate, or None if its fit failed.
+        """Return each fitted candidate, or None if its fit failed or `halving` dropped it.
 
         Parameters
         ----------
@@ -139,9 +139,15 @@ class Candidates:
             title = f"{type(tasks.estimator).__name__}, {len(pairs)} candidates"
             watchers.append(PrintLosses(title, every_period=verbose > 1))
         with tasks.task(context), stack.watched(watchers):
-            fitted = self._finished(stack.train_models(samples, valid, folds[0].epochs))
-        for i in self.stacked:
-            if fitted[i] is None:
+            nets = stack.train_models(samples, valid, folds[0].epochs)
+            fitted = self._finished(
+                [
+                    net if self.scores[i] is None else None
+                    for i, net in zip(self.stacked, nets, strict=True)
+                ]
+            )
+        for i, net in zip(self.stacked, nets, strict=True):
+            if net is None:
                 error = "ValueError: the training loss became infinite or not a number"
                 if self.error_score == "raise":
                     raise ValueError(f"{error[12:]} with reg_weight={self.pairs[i][0]}")
