@@ -719,16 +719,6 @@ def test_parameters_from_an_array_are_those_of_python(params, regularizer):
     )
 
 
-@pytest.mark.parametrize("library", ["pandas", "polars"])
-def test_data_frames_out(library):
-    pytest.importorskip(library)
-    embedder = GaussianEmbedder(2, max_iter=0).set_output(transform=library)
-    Z = embedder.fit_transform(DATA["wine"])
-    assert list(Z.columns) == ["gaussianembedder0", "gaussianembedder1"]
-    assert list(embedder.get_feature_names_out()) == list(Z.columns)
-    assert type(Z).__module__.startswith(library)
-
-
 # Stopping
 
 
