@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ._params import is_task
+from ._params import uses_y
 from .training import Watch
 
 
@@ -43,8 +43,7 @@ class Tasks:
     def __init__(
         self, estimator: Any, X: ArrayLike, y: ArrayLike | None, sample_weight: ArrayLike | None
     ) -> None:
-        task = getattr(estimator, "task", None)
-        if y is None and (task is None or is_task(task, "reconstruction")):
+        if y is None and not uses_y(getattr(estimator, "task", None)):
             # Such a fit ignores y, and ScoringMonitor does not score without y.
             y = X
         metadata = None if sample_weight is None else {"sample_weight": sample_weight}

@@ -23,7 +23,7 @@ from sklearn.utils.validation import (
 )
 
 from ._lazy import LazySamples, as_samples, blocks
-from ._params import is_task, needs_y
+from ._params import is_task, needs_y, uses_y
 
 FLOATS = (np.float64, np.float32)
 
@@ -80,7 +80,7 @@ class Data:
         sparse = get_tags(estimator).input_tags.sparse
         kwargs = {"reset": reset, "ensure_min_samples": least, "sparse": sparse}
         classifies = is_task(task, "classification")
-        if needs_y(task) or not (y is None or task is None or is_task(task, "reconstruction")):
+        if needs_y(task) or (y is not None and uses_y(task)):
             X, y = check_X(estimator, X, y, multi_output=not classifies, **kwargs)
             if classifies:
                 check_classification_targets(y)
@@ -169,6 +169,11 @@ def check_X(estimator: BaseEstimator, X: Any, *y: Any, sparse: bool = False, **k
         raise TypeError(
             "tensors must have a type that NumPy has, got bfloat16: convert them by .float()"
         ) from error
+
+
+def as_numpy(array: Any) -> Any:
+    """Return an array of another library as a NumPy array, and other arguments as they are."""
+    return np.asarray(array) if hasattr(array, "__array_namespace__") else array
 
 
 def check_Z(estimator: Any, Z: Any, n_components: int) -> NDArray:

@@ -30,7 +30,7 @@ from ._fit import Fit, restore_net
 from ._isolation import default_modes
 from ._lazy import as_samples, blocks, by_block
 from ._model import Posterior
-from ._params import check_nested, is_stochastic, is_task, needs_y, predicts
+from ._params import check_nested, is_stochastic, is_task, needs_y, predicts, uses_y
 from ._persistence import Storable
 from ._warn import warn
 from .networks import ACTIVATIONS
@@ -412,8 +412,9 @@ class GaussianEmbedder(
         elif is_task(self._current_task, "regression"):
             tags.estimator_type = "regressor"
             tags.regressor_tags = RegressorTags()
-            tags.target_tags.multi_output = True
+        classifies = tags.estimator_type == "classifier"
         tags.target_tags.required = needs_y(self._current_task)
+        tags.target_tags.multi_output = uses_y(self._current_task) and not classifies
         return tags
 
     @property

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
+from sklearn import config_context
 from sklearn.base import _fit_context, is_classifier
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GridSearchCV, check_cv
@@ -21,7 +22,7 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from ._callbacks import Tasks
 from ._candidates import Candidates
-from ._data import Data
+from ._data import Data, as_numpy
 from ._embedder import GaussianEmbedder
 from ._fit import fit_start
 from ._isolation import default_modes
@@ -277,11 +278,12 @@ class GaussianEmbedderCV(GaussianEmbedder):
             embedder.n_components = params["n_components"] = len(start.components)
 
         tasks = Tasks(self, X, y, sample_weight)
-        X, y, groups = indexable(X, y, groups)
+        X, y, groups = indexable(*map(as_numpy, (X, y, groups)))
         every = kept = np.arange(_num_samples(X))
         weight: Any = None
         if sample_weight is not None:
-            weight = _check_sample_weight(sample_weight, X)
+            with config_context(array_api_dispatch=False):
+                weight = _check_sample_weight(sample_weight, X)
             kept = np.flatnonzero(weight > 0)
         splitter = check_cv(self.cv, y, classifier=is_classifier(embedder))
         splits = [

@@ -62,6 +62,11 @@ def needs_y(task: Any) -> bool:
     return predicts(task) or (isinstance(task, Task) and task.supervised)
 
 
+def uses_y(task: Any) -> bool:
+    """Return whether `fit` uses the y that it receives, for the estimator's task parameter."""
+    return needs_y(task) or not (task is None or is_task(task, "reconstruction"))
+
+
 def is_stochastic(regularizer: Regularizer | str | None) -> bool:
     """Return whether a regularizer needs a stochastic encoder."""
     kind = REGULARIZERS.get(regularizer) if isinstance(regularizer, str) else regularizer
