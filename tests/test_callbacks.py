@@ -625,6 +625,44 @@ def test_loggers_receive_the_losses():
     assert len(model.net_.history[:, "dur"]) == 3
 
 
+def test_the_norm_of_gradients_is_clipped():
+    # One step of gradient descent with the rate 1 then has the length of the limit.
+    def weights(*callbacks, **params):
+        net_params = {"callbacks": list(callbacks), "optimizer": torch.optim.SGD}
+        params |= {"net_params": net_params, "learning_rate_init": 1.0, "batch_size": len(X)}
+        params |= {"early_stopping": False, "max_iter": 1}
+        return embedder(**params).fit(X).net_.weights()
+
+    clipped = weights(skorch_callbacks.GradientNormClipping(1e-3))
+    free, still = weights(), weights(skorch_callbacks.GradientNormClipping(0.0))
+
+    def length(end):
+        return sum((end[name] - still[name]).square().sum() for name in end).sqrt().item()
+
+    assert length(free) > 0.01
+    assert length(clipped) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_an_initializer_sets_the_weights_at_which_training_starts():
+    initializer = skorch_callbacks.Initializer("encoder.*weight", torch.nn.init.ones_)
+    params = {"init": "random", "calibration": None, "early_stopping": False, "max_iter": 1}
+    params |= {"learning_rate_init": 1e-9}
+    model = with_callbacks(initializer, **params)
+    # All units of a layer are equal, so the components are equal too.
+    for name, value in model.net_.module_.encoder.named_parameters():
+        if name.endswith("weight"):
+            torch.testing.assert_close(value, torch.ones_like(value))
+    untouched = embedder(**params).fit(X).net_.module_.decoder.state_dict()
+    for name, value in model.net_.module_.decoder.state_dict().items():
+        torch.testing.assert_close(value, untouched[name])
+
+
+def test_the_progress_bar_of_skorch_counts_batches(capsys):
+    model = with_callbacks(skorch_callbacks.ProgressBar(detect_notebook=False), batch_size=40)
+    assert model.net_.history[:, "train_batch_count"] == [4, 4, 4]
+    assert "/5 " in capsys.readouterr().err  # the validation samples are one more
+
+
 def test_weights_can_be_frozen():
     model = with_callbacks(skorch_callbacks.Freezer("encoder*"), early_stopping=False)
     start = embedder(max_iter=0).fit(X)

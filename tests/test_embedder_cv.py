@@ -356,6 +356,9 @@ class Square(Regularizer):
     [
         ({"regularizer": Square()}, "regularizer=Square"),
         ({"encoder": lambda p, k: torch.nn.Linear(p, k)}, "encoder="),
+        ({"encoder": torch.nn.Linear(64, 4)}, "encoder=Linear"),
+        ({"decoder": torch.nn.Linear(4, 64), "init": "random"}, "decoder=Linear"),
+        ({"decoder": lambda p, k: torch.nn.Linear(p, k)}, "decoder="),
         ({"net_params": {"optimizer": torch.optim.AdamW}}, "net_params="),
         ({"task": lambda x, z, output, y: z.square().sum(-1)}, "task="),
         ({"regularizer": Adversarial(critic=torch.nn.Linear(4, 1))}, "regularizer=Adversarial"),

@@ -1,6 +1,7 @@
 """Networks of the user's own: never changed, deterministic after fit, checked for their shapes."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from sklatent import GaussianEmbedder
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
 
 X = load_digits().data[:300]
 pytestmark = pytest.mark.filterwarnings(
@@ -38,6 +39,26 @@ def test_the_module_of_the_caller_is_never_changed():
     ]
     assert all(p.grad is None for p in module.parameters())
     assert embedder.net_.module_.encoder.network is not module
+
+
+@pytest.mark.filterwarnings("ignore:encoder=")  # candidates train one at a time
+@pytest.mark.parametrize("search", [False, True])
+def test_a_lazy_module_is_an_instance_without_shapes(search):
+    """Every fit makes the weights of its own copy, for its own number of features."""
+    module = nn.Sequential(nn.LazyLinear(5), nn.Tanh(), nn.LazyLinear(2))
+    embedder = GaussianEmbedder(encoder=module, init="random", max_iter=1, random_state=0)
+    if search:
+        params = embedder.get_params()
+        del params["reg_weight"], params["warm_start"]
+        embedder = GaussianEmbedderCV(reg_weights=[1], cv=2, **params)
+    for p in (64, 20):
+        embedder.fit(X[:, :p])
+        network = embedder.net_.module_.encoder.network
+        assert network[0].weight.shape == (5, p)
+        assert any(isinstance(each, nn.LazyLinear) for each in module)
+        assert embedder.transform(X[:, :p]).shape == (300, 2)
+    again = pickle.loads(pickle.dumps(embedder))
+    assert np.array_equal(again.transform(X[:, :20]), embedder.transform(X[:, :20]))
 
 
 def test_dropout_and_batch_statistics_are_off_after_fit():
