@@ -135,6 +135,7 @@ def test_long_epochs_have_periods_as_tasks():
     embedder(batch_size=2, max_iter=2).set_callbacks(record).fit(X)
     assert record.names("end") == ["period"] * 4 + ["fit"]
     assert record.data[(0,)]["most"] == 4
+    assert all(told["metadata"] is None for told in record.data.values())
 
 
 def test_the_length_of_auto_is_known(monkeypatch):

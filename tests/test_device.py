@@ -42,6 +42,12 @@ def test_auto_is_the_first_device_that_is_available(monkeypatch, available, chos
     assert resolve_device("auto") == torch.device(chosen)
 
 
+@pytest.mark.parametrize("device", ["cuda:99", "meta", "abacus"])  # meta tensors have no values
+def test_devices_that_cannot_compute_are_refused(device):
+    with pytest.raises(ValueError, match=f"device must be .* got {device!r}"):
+        resolve_device(device)
+
+
 def test_float64_is_computed_on_the_cpu_if_the_device_has_no_float64(monkeypatch):
     """MPS has no float64. Here, every module but the one on the CPU is said to be on MPS."""
     embedder = GaussianEmbedder(2, **LESS).fit(X)
