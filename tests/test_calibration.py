@@ -584,14 +584,20 @@ class TestMixtureFlow:
         assert slopes.min() <= 3 * flow.least_slope  # the bound is not loose
 
     def test_starts_with_more_noise_if_the_slope_would_be_too_small(self):
-        # Two points far apart, in proportions that the whitening leaves at 1 and 7.
-        u = np.repeat([[-1 / 7, 0], [7, 0]], [490, 10], axis=0)
-        u[:, 1] = np.random.default_rng(0).standard_normal(500)
+        # A cluster of 8 samples as far from the others as the whitening allows. It is not farther
+        # from the origin than other samples of 20 features.
+        u = np.random.default_rng(0).standard_normal((400, 20))
+        u[8:, 0] = -1 / 7
+        u[:8] = 7 * np.eye(20)[0]
         flow = MixtureFlow().fit(u, None, np.random.default_rng(0))
         assert flow.least_slope >= _flow.LEAST_SLOPE
-        near = u[:, 0] < 1
-        calm = MixtureFlow().fit(u[near] - u[near].mean(axis=0), None, np.random.default_rng(0))
-        assert calm.levels[0] <= flow.levels[0]
+        calm = MixtureFlow().fit(u[8:], None, np.random.default_rng(0))
+        assert calm.levels[0] < flow.levels[0]
+        # The estimate is about right along the line from cluster to cluster.
+        line = np.linspace(-1 / 7, 7, 100)[:, None] * np.eye(20)[0]
+        slopes = np.diff(flow.transform(line)[:, 0]) / np.diff(line[:, 0])
+        assert slopes.min() >= _flow.LEAST_SLOPE / 2
+        np.testing.assert_allclose(flow.inverse_transform(flow.transform(line)), line, atol=1e-9)
 
     def test_far_samples_have_no_center(self):
         u = np.random.default_rng(0).standard_normal((400, 2))

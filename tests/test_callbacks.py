@@ -190,6 +190,35 @@ def test_fitted_estimators_are_those_of_a_shorter_fit(regularizer, early_stoppin
     assert told.loss_curve_ == alone.loss_curve_
 
 
+def test_fitted_estimators_share_the_callbacks_of_skorch():
+    class Writer(Callback):
+        n_copies = 0
+
+        def __deepcopy__(self, memo):
+            Writer.n_copies += 1
+            return Writer()
+
+    model = embedder(net_params={"callbacks": [Writer()]}).fit(X)
+    copies, Writer.n_copies = Writer.n_copies, 0
+    snapshots = Snapshots(lambda fitted: fitted.net_.callbacks_[-1][1])
+    model.set_callbacks(snapshots).fit(X)
+    assert Writer.n_copies == copies
+    assert all(each is model.net_.callbacks_[-1][1] for each in snapshots.values)
+
+
+def test_fitted_estimators_can_be_used_as_after_a_fit():
+    def network(p, k):
+        return torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(p, k))
+
+    params = {"encoder": network, "init": "random", "early_stopping": False}
+    snapshots = Snapshots(lambda fitted: (fitted, fitted.transform(X)))
+    embedder(**params).set_callbacks(snapshots).fit(X)
+    for fitted, Z in snapshots.values:
+        # Dropout is off, and the network no longer tells the callbacks of the fit about epochs.
+        np.testing.assert_array_equal(fitted.transform(X), Z)
+        assert [name for name, _ in fitted.net_.callbacks_] == ["loss_curves", "patience"]
+
+
 def test_fitted_estimators_of_long_epochs_have_averaged_weights():
     snapshots = Snapshots(lambda fitted: fitted.transform(X))
     params = {"batch_size": 2, "early_stopping": False, "max_iter": 1}
@@ -253,6 +282,13 @@ def test_a_fit_that_diverges_ends_its_tasks():
     assert not hasattr(model, "net_")
     assert model._skl_callbacks == [record]
     assert not any("callback" in name for name in vars(model) if name != "_skl_callbacks")
+
+
+def test_an_error_of_a_callback_does_not_hide_the_error_of_the_fit():
+    failing = Record(("end", "fit"), lambda: raise_(RuntimeError("mine")))
+    with pytest.raises(ValueError, match="training loss became"):
+        embedder(learning_rate_init=1e30).set_callbacks(failing).fit(X)
+    assert failing.balanced
 
 
 @pytest.mark.parametrize("place", ["setup", "begin", "end", "teardown"])

@@ -41,6 +41,18 @@ def test_the_best_epoch_is_marked():
     assert f"best epoch: {best}" in texts
 
 
+def test_a_single_value_has_a_marker():
+    display = LossCurveDisplay.from_estimator(GaussianEmbedder(**KWARGS | {"max_iter": 1}).fit(X))
+    assert display.lines_["loss"].get_marker() == "o"
+    assert display.lines_["criterion"].get_marker() == "none"  # two values, from epoch 0
+
+
+def test_epochs_without_a_criterion_are_never_the_best():
+    curves = dict.fromkeys(("loss", "task_loss", "regularizer"), np.ones(3))
+    display = LossCurveDisplay(criterion=np.array([np.nan, 0.5, 0.3, np.nan]), **curves).plot()
+    assert display.best_epoch_ == 2
+
+
 def test_without_early_stopping_there_is_no_best_epoch():
     embedder = GaussianEmbedder(early_stopping=False, **KWARGS).fit(X)
     display = LossCurveDisplay.from_estimator(embedder)
@@ -56,6 +68,7 @@ def test_the_critic_has_its_own_panel():
     line = display.lines_["critic_loss"]
     assert line.axes is display.axes_[1]
     np.testing.assert_array_equal(line.get_ydata(), embedder.critic_loss_curve_)
+    assert display.axes_[1].get_xlim() == display.axes_[0].get_xlim()
     figure, axes = plt.subplots(2, 2)
     display.plot(axes[:, 0])
     assert list(display.axes_) == list(axes[:, 0])
