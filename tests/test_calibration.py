@@ -612,6 +612,15 @@ class TestMixtureFlow:
         alone = MixtureFlow().fit(u[weight > 0], None, np.random.default_rng(0))
         np.testing.assert_allclose(flow.transform(u), alone.transform(u), atol=1e-9)
 
+    def test_weights_are_shares(self):
+        u = np.repeat([[-1.0], [1.0]], 8, axis=0)
+        flow = MixtureFlow().fit(u, np.repeat([1.0, 3.0], 8), np.random.default_rng(0))
+        np.testing.assert_allclose(flow.centers[flow.log_weights.argmax()], 1)
+        np.testing.assert_allclose(np.sort(np.exp(flow.log_weights)), [0.25, 0.75])
+        # A single center is the weighted mean.
+        one = MixtureFlow().fit(np.eye(4), np.array([3, 1, 1, 1]), np.random.default_rng(0))
+        np.testing.assert_allclose(one.centers, [[0.5, 1 / 6, 1 / 6, 1 / 6]])
+
 
 def test_flow_is_used_if_held_out_samples_gain():
     for u, used in ((digits()[0], True), (rare_far_cluster(1000, 3), False)):
