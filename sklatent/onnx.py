@@ -39,7 +39,7 @@ def register_converters() -> None:
 
     Your own encoder can consist of the layers `torch.nn.Sequential`, `Linear`, `LayerNorm`,
     `BatchNorm1d`, `Dropout`, `Identity`, `ReLU`, `Sigmoid`, `SiLU`, `GELU` and `Tanh`. Other
-    layers raise a ValueError during the conversion.
+    layers, and layers with hooks, raise a ValueError during the conversion.
 
     Raises
     ------
@@ -304,6 +304,8 @@ def _encoder(graph: _Graph, encoder: Encoder, x: str, dtype: type) -> str:
 
 def _layer(graph: _Graph, layer: Any, x: str, dtype: type) -> str:
     """Add the operators of a layer in evaluation mode."""
+    if layer._forward_hooks or layer._forward_pre_hooks:
+        raise ValueError(f"the encoder contains {layer} with hooks, which cannot become ONNX")
     if isinstance(layer, nn.Sequential) and type(layer).forward is nn.Sequential.forward:
         for each in layer:
             x = _layer(graph, each, x, dtype)

@@ -233,6 +233,23 @@ def test_layers_without_a_converter(layer, name):
         to_onnx(embedder, X[:1])
 
 
+def hooked(in_features, out_features):
+    layer = nn.Linear(in_features, out_features)
+    layer.register_forward_hook(lambda layer, args, output: 2 * output)
+    return layer
+
+
+def normalized(in_features, out_features):
+    return nn.utils.spectral_norm(nn.Linear(in_features, out_features))  # computed by a hook
+
+
+@pytest.mark.parametrize("layer", [hooked, normalized])
+def test_layers_with_hooks(layer):
+    embedder = GaussianEmbedder(3, encoder=layer, **FAST).fit(X)
+    with pytest.raises(ValueError, match=r"Linear.* with hooks"):
+        to_onnx(embedder, X[:1])
+
+
 @pytest.mark.parametrize("opset", [13, 22])
 def test_opsets(opset, few_rounds):
     embedder = GaussianEmbedder(3, calibration="gaussianize", **FAST).fit(X)
