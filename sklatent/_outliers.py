@@ -132,13 +132,9 @@ class OutlierDetector(
         return self
 
     def _fit(self, X, cv, tasks, context):
-        self.estimator_ = tasks.fit(context, "fit", clone(self.estimator), X)
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(self.estimator_, name):
-                setattr(self, name, getattr(self.estimator_, name))
+        model = tasks.fit(context, "fit", clone(self.estimator), X)
         scores = (
-            self.score_samples(X) if cv is None else self._held_out_scores(X, cv, tasks, context)
+            model.score_samples(X) if cv is None else self._held_out_scores(X, cv, tasks, context)
         )
         offset = np.quantile(scores, self.contamination, method="higher")
         if not np.isfinite(offset):
@@ -147,7 +143,11 @@ class OutlierDetector(
                 "threshold exists: increase contamination, or fit a model that gives new samples a "
                 "positive density"
             )
-        self.offset_ = float(offset)
+        self.estimator_, self.offset_ = model, float(offset)
+        for name in ("n_features_in_", "feature_names_in_"):
+            self.__dict__.pop(name, None)
+            if hasattr(model, name):
+                setattr(self, name, getattr(model, name))
 
     def _splitter(self):
         if self.cv is None:

@@ -91,6 +91,16 @@ def test_folds_of_sorted_samples_are_shuffled():
     assert alarms == pytest.approx(0.1, abs=0.035)
 
 
+def test_a_fit_that_fails_keeps_the_previous_model_with_its_threshold():
+    X = draws(60)
+    detector = OutlierDetector(StandardGaussian()).fit(X)
+    expected = detector.predict(X)
+    with pytest.raises(ValueError, match="no threshold exists"):
+        detector.set_params(estimator=Gaussianizer(), cv=5).fit(draws(30, 50))
+    np.testing.assert_array_equal(detector.predict(X), expected)
+    assert detector.n_features_in_ == 3
+
+
 def test_without_a_finite_threshold_fit_fails():
     X = draws(30, 50)  # new samples are outside the subspace of the training samples
     with pytest.raises(ValueError, match="have the score -inf, so no threshold exists"):
