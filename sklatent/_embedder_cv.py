@@ -260,7 +260,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
             As `GaussianEmbedder.fit`; also if every fit fails or, with
             ``error_score="raise"``, if any fit fails.
         """
-        for name in [name for name in vars(self) if name[-1] == "_"]:
+        for name in self._shared() | {name for name in vars(self) if name[-1] == "_"}:
             delattr(self, name)
         self.reg_weights_ = self._check_reg_weights()
         if self.task is None and self.scoring is None:
@@ -375,14 +375,20 @@ class GaussianEmbedderCV(GaussianEmbedder):
         fitted = vars(self.best_embedder_).items()
         self.__dict__.update({name: value for name, value in fitted if name not in params})
 
+    def _shared(self) -> set[str]:
+        """Return the names of the attributes that are also the best embedder's."""
+        own, params = vars(self), self._get_param_names()
+        best = vars(own["best_embedder_"]) if "best_embedder_" in own else {}
+        return {
+            name
+            for name, value in best.items()
+            if name in own and name not in params and own[name] is value
+        }
+
     def _pack(self) -> dict[str, Any]:
-        state, params = vars(self).copy(), self._get_param_names()
-        state.pop("scorer_", None)  # made from a parameter
-        if "best_embedder_" in state:  # it stores the attributes that this object shares with it
-            for name, value in vars(self.best_embedder_).items():
-                if name not in params and state.get(name) is value:
-                    state.pop(name, None)
-        return state
+        # The scorer is made from a parameter, and the best embedder stores what it shares.
+        left_out = self._shared() | {"scorer_"}
+        return {name: value for name, value in vars(self).items() if name not in left_out}
 
     def _unpack(self) -> None:
         own = vars(self).copy()

@@ -192,6 +192,16 @@ def test_a_loaded_search_gives_the_same_bits(params, path):
             assert_equal(again, search)
 
 
+def test_a_search_keeps_nothing_of_an_embedder_that_it_does_not_fit_again(path):
+    search = GaussianEmbedderCV(
+        hidden_layer_sizes=(4,), reg_weights=[0.1, 1.0], cv=2, max_iter=1, random_state=0
+    )
+    search.fit(X).set_params(refit=False).fit(X)
+    assert vars(search).keys() == vars(clone(search).fit(X)).keys()
+    again = through_file(search, path)
+    np.testing.assert_equal(again.cv_results_, search.cv_results_)
+
+
 def test_an_estimator_without_a_fit_can_be_saved(path):
     for estimator in (make(regularizer=Adversarial()), GaussianEmbedderCV(), Gaussianizer()):
         again = through_file(estimator, path)
