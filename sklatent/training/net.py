@@ -126,8 +126,14 @@ class EmbedderNet(NeuralNet):
 
     def notify(self, method_name: str, **cb_kwargs: Any) -> None:
         super().notify(method_name, **cb_kwargs)
+        if method_name != "on_epoch_end":
+            return
+        if self.sharing_ is not None:
+            # A callback can stop one process, and the others would wait for its gradients.
+            done = self.sharing_.of_main(self.patience.done_.tolist())
+            self.patience.done_ = torch.tensor(done)
         # Raise after the last callback, so that all callbacks process the last epoch.
-        if method_name == "on_epoch_end" and self.patience.done_.all():
+        if self.patience.done_.all():
             raise StopTraining
 
     # Steps
