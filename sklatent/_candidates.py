@@ -88,6 +88,11 @@ class Candidates:
             if self.folds[split].samples is None:
                 del self.folds[split]
 
+    @property
+    def verbose(self) -> int:
+        """As the embedder's parameter; of several processes, one prints."""
+        return next(iter(self.folds.values())).net.verbose if self.folds else 0
+
     def _try(self, function: Callable, *args: Any, split: int) -> Any:
         """Call a function; on error, record it for all candidates of a fold and return None."""
         try:
@@ -135,7 +140,7 @@ class Candidates:
         n_periods, n_in_epoch = stack.schedule(samples, folds[0].epochs)
         context = context.subcontext("search", max_subtasks=n_periods)
         watchers = tasks.watch(context, "epoch" if n_in_epoch == 1 else "period")
-        if verbose := tasks.estimator.verbose:
+        if verbose := self.verbose:
             title = f"{type(tasks.estimator).__name__}, {len(pairs)} candidates"
             watchers.append(PrintLosses(title, every_period=verbose > 1))
         with tasks.task(context), stack.watched(watchers):
@@ -206,7 +211,7 @@ class Candidates:
                 began = time.perf_counter()
                 with tasks.task(context.subcontext("candidate")):
                     fitted.append(self._fit_alone(i))
-                if tasks.estimator.verbose:
+                if self.verbose:
                     seconds = time.perf_counter() - began
                     print(
                         f"[{name}] candidate {i + 1} of {n}: reg_weight={reg_weight:g}, "

@@ -366,7 +366,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
             self.best_index_, self.reg_weight_ = best, float(self.reg_weights_[best])
             if not callable(self.refit):
                 self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
-            if self.verbose:
+            if candidates.verbose:
                 print(f"[{type(self).__name__}] best reg_weight: {self.reg_weight_:g}", flush=True)
 
     def _take_over(self):

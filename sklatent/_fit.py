@@ -287,9 +287,9 @@ class Fit:
         def run(embedder: Any) -> Any:
             context = embedder._init_callback_context(task_name=name, max_subtasks=n_periods)
             watchers = self.tasks.watch(context, "epoch" if n_in_epoch == 1 else "period", now)
-            if embedder.verbose:
+            if net.verbose:
                 title = type(embedder).__name__ if titled else None
-                watchers.append(PrintLosses(title, every_period=embedder.verbose > 1))
+                watchers.append(PrintLosses(title, every_period=net.verbose > 1))
             with self.tasks.task(context, attributes={}), net.watched(watchers):
                 return work()
 

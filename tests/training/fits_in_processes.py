@@ -3,12 +3,15 @@
 As a script, it writes what a process gets to the file that its argument names.
 """
 
+import io
 import os
 import pickle
 import sys
 import warnings
+from contextlib import redirect_stdout
 
 import torch
+from accelerate import PartialState
 from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
@@ -71,10 +74,44 @@ def refused(*args, **kwargs):
     return None
 
 
-def main(path):
-    from accelerate import PartialState
+class Stop:
+    """Stops a fit after two epochs, in one process only; scikit-learn's interface of callbacks."""
 
+    def __init__(self):
+        self.n_tasks = 0
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        pass
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        self.n_tasks += 1
+        return PartialState().is_main_process and self.n_tasks == 2
+
+
+def stopped():
+    """Return the number of epochs of a fit that a callback in process 0 stops."""
+    embedder = GaussianEmbedder(3, **LESS, device="accelerate").set_callbacks(Stop())
+    return embedder.fit(X).n_iter_
+
+
+def printed():
+    """Return what an embedder and a search print."""
+    given = {**LESS, "max_iter": 1, "verbose": 1, "device": "accelerate"}
+    with redirect_stdout(io.StringIO()) as text:
+        GaussianEmbedder(3, **given).fit(X)
+        GaussianEmbedderCV(3, reg_weights=[1.0], cv=2, **given).fit(X)
+    return text.getvalue()
+
+
+def main(path):
     out = {"fits": fits("accelerate"), "unseeded": unseeded("accelerate")}
+    out |= {"stopped": stopped(), "printed": printed()}
     out["joint"] = refused(2, device="accelerate", regularizer=Adversarial(joint=True))
     X[20 * PartialState().process_index] += 1
     out["other X"] = refused(2, device="accelerate")

@@ -67,6 +67,17 @@ def test_all_processes_have_the_same_embedding_without_a_seed(processes):
     np.testing.assert_array_equal(first, second)
 
 
+def test_a_callback_in_the_first_process_stops_all_processes(processes):
+    assert [each["stopped"] for each in processes] == [2, 2]
+
+
+def test_one_process_prints(processes):
+    first, second = (each["printed"] for each in processes)
+    assert "[GaussianEmbedder]" in first
+    assert "best reg_weight: 1" in first
+    assert second == ""
+
+
 def test_processes_with_different_samples_are_refused(processes):
     for each in processes:
         assert "the same X, y and sample_weight in every process" in each["other X"]
