@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,13 +53,16 @@ class ArrayEncoder:
     @classmethod
     def of(cls, encoder: Encoder) -> Self | None:
         """Return an encoder as arrays; None for a user's own network, and outside the CPU."""
-        if not (isinstance(encoder.network, MLP) and next(encoder.parameters()).is_cpu):
+        network: Any = encoder.network
+        # A user's own network can be a subclass of MLP, or an MLP with other layers.
+        ours = type(network) is MLP and {type(each) for each in network} <= {Linear, *ACTIVATIONS}
+        if not (ours and next(encoder.parameters()).is_cpu):
             return None
         layers = [
             (layer.weight.detach().numpy().T, layer.bias.detach().numpy())
             if isinstance(layer, Linear)
             else ACTIVATIONS[type(layer)]
-            for layer in encoder.network
+            for layer in network
         ]
         skip, log_var = encoder.skip, encoder.log_var
         return cls(

@@ -5,9 +5,12 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
+from torch import nn
 
 from sklatent import GaussianEmbedder
+from sklatent.networks import MLP
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
@@ -70,6 +73,28 @@ def test_one_sample_has_the_embedding_that_it_has_among_others(activation, init,
                 continue
             assert all(value.dtype == dtype for value in alone)
             np.testing.assert_allclose(np.concatenate(alone), among, rtol=0, atol=tolerance)
+
+
+class Doubled(MLP):
+    """Our network, used otherwise."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+def doubled(in_features, out_features):
+    return Doubled(in_features, out_features, (8,), generator=torch.Generator().manual_seed(0))
+
+
+def longer(in_features, out_features):
+    network = MLP(in_features, out_features, (8,), generator=torch.Generator().manual_seed(0))
+    return network.append(nn.Softplus())
+
+
+@pytest.mark.parametrize("encoder", [doubled, longer])
+def test_one_sample_of_an_own_network_made_of_ours(encoder):
+    fitted = GaussianEmbedder(**PARAMS | {"encoder": encoder, "init": "random"}).fit(X)
+    np.testing.assert_allclose(fitted.transform(X[:1]), fitted.transform(X)[:1], atol=1e-10)
 
 
 def test_float64_is_float32_refined(fitted):
