@@ -208,8 +208,12 @@ def resolve_net_params(value: dict[str, Any] | None) -> dict[str, Any]:
     callbacks = params.get("callbacks") or []
     if not isinstance(callbacks, list):
         raise ValueError(f"net_params['callbacks'] must be a list, got {callbacks!r}")
-    # Callbacks keep state, and two fits must not share state.
-    params["callbacks"] = copy.deepcopy(callbacks)
+    # Callbacks keep state, and two fits must not share state. The copies are shallow because the
+    # writer of a logger cannot be copied, and belongs to the user.
+    params["callbacks"] = [
+        (each[0], copy.copy(each[1])) if isinstance(each, tuple) else copy.copy(each)
+        for each in callbacks
+    ]
     for callback in callbacks:
         callback = callback[1] if isinstance(callback, tuple) else callback
         if EarlyStopping in (callback, type(callback)):

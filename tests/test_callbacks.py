@@ -1,6 +1,7 @@
 """Callbacks of scikit-learn and of skorch, progress, and what verbose prints."""
 
 import pickle
+import threading
 
 import numpy as np
 import pytest
@@ -635,13 +636,16 @@ def test_checkpoints_hold_the_best_weights(tmp_path):
 
 def test_loggers_receive_the_losses():
     class Writer:
-        scalars: dict = {}  # noqa: RUF012 (fit copies callbacks)
+        def __init__(self):
+            self.scalars = {}
+            self.lock = threading.Lock()  # a real writer has one, and so cannot be copied
 
         def add_scalar(self, tag, scalar_value, global_step):
             self.scalars.setdefault(tag, []).append(scalar_value)
 
     class Run:
-        logged: list = []  # noqa: RUF012
+        def __init__(self):
+            self.logged = []
 
         def watch(self, module):
             pass
@@ -649,16 +653,16 @@ def test_loggers_receive_the_losses():
         def log(self, values):
             self.logged.append(values)
 
-    printed = []
+    printed, writer, run = [], Writer(), Run()
     model = with_callbacks(
-        skorch_callbacks.TensorBoard(Writer(), close_after_train=False),
-        skorch_callbacks.WandbLogger(Run(), save_model=False),
+        skorch_callbacks.TensorBoard(writer, close_after_train=False),
+        skorch_callbacks.WandbLogger(run, save_model=False),
         skorch_callbacks.PrintLog(sink=printed.append),
         skorch_callbacks.EpochTimer(),
     )
-    assert Writer.scalars["Loss/train_loss"] == model.loss_curve_
-    assert Writer.scalars["Loss/valid_loss"] == [-score for score in model.validation_scores_[1:]]
-    assert [values["task_loss"] for values in Run.logged] == model.task_loss_curve_
+    assert writer.scalars["Loss/train_loss"] == model.loss_curve_
+    assert writer.scalars["Loss/valid_loss"] == [-score for score in model.validation_scores_[1:]]
+    assert [values["task_loss"] for values in run.logged] == model.task_loss_curve_
     assert len(printed) == 2 + 3
     assert len(model.net_.history[:, "dur"]) == 3
 
