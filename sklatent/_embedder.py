@@ -276,7 +276,7 @@ class GaussianEmbedder(
     ``warm_start=True``, fails, the estimator keeps its previous state. A KeyboardInterrupt
     (Ctrl-C) is an exception to this rule: if `fit` has trained for at least one period, the
     estimator is fitted with the best weights so far, ``interrupted_`` is True, and `fit` raises
-    the KeyboardInterrupt. A second one while `fit` finishes restores the previous state.
+    the KeyboardInterrupt. One that comes after training restores the previous state.
 
     References
     ----------
