@@ -76,6 +76,7 @@ sphinx_gallery_conf = {
 templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["custom.css"]
+toc_object_entries_show_parents = "hide"  # "fit()", which fits beside the page
 html_theme = "pydata_sphinx_theme"
 html_title = "sklatent"
 html_logo = "_static/logo.svg"
