@@ -417,7 +417,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
         )
         if weights.ndim != 1 or len(weights) == 0 or weights.min() < 0:
             raise ValueError(
-                f"reg_weights must be a sequence of numbers >= 0, got {self.reg_weights!r}"
+                "reg_weights must be a non-empty sequence of numbers >= 0, got "
+                f"{self.reg_weights!r}"
             )
         return weights
 
