@@ -3,8 +3,8 @@ Anomalies, with a threshold for the wanted rate of false alarms
 ===============================================================
 
 A model of the density of regular samples gives anomalies a low likelihood. Which likelihood is
-low enough for an alarm? This example trains on images of all digits but one, and asks for 5 %
-false alarms on regular images. Images of the missing digit are the anomalies.
+low enough for an alarm? This example trains on images of all digits but one. Images of the missing
+digit are the anomalies. The wanted share of false alarms on regular images is 5 %.
 """
 
 # %%
@@ -35,9 +35,9 @@ WANTED = 0.05
 # ---------------------------------------
 #
 # The obvious threshold is a quantile: 5 % of the training samples have a lower likelihood. But the
-# model was fitted to these samples, so their likelihood is higher than that of new samples. The
-# more flexible the model, the more false alarms. `OutlierDetector` accepts any estimator with
-# ``score_samples``, also those that have no density.
+# model was fitted to these samples, so new samples have a lower likelihood. The more flexible the
+# model, the more false alarms. `OutlierDetector` accepts any estimator with ``score_samples``, also
+# estimators without a density.
 
 models = {
     "PCA": PCA(8, random_state=0),
@@ -64,7 +64,8 @@ for name, model in models.items():
 # -----------------------------------
 #
 # With ``cv=5`` the threshold is a quantile of the scores of samples that the model was not fitted
-# to. The share of false alarms is then close to the wanted one.
+# to. The share of false alarms is then close to 5 %. AUC is the area under the ROC curve of the
+# score.
 
 truth = np.repeat([0, 1], [len(X_test), len(anomalies)])
 X_both = np.concatenate([X_test, anomalies])
@@ -96,13 +97,14 @@ plt.show()
 # Which detector?
 # ---------------
 #
-# `Gaussianizer` detects few anomalies here. It models the density of eight components, and the
-# missing digit differs in what the components leave out. The likelihoods of `PCA` and
-# `GaussianEmbedder` also count the error of the reconstruction.
+# `Gaussianizer` detects few anomalies here. It models the density of eight components, but the
+# missing digit differs from the others outside these components. The likelihoods of `PCA` and
+# `GaussianEmbedder` also include the error of the reconstruction.
 #
 # IsolationForest and LocalOutlierFactor have no density, and their scores have no unit. On these
-# data LocalOutlierFactor detects the anomalies best. It keeps all training samples and compares
-# each new sample with them. A density keeps a model of fixed size and gives a likelihood in nats.
+# data LocalOutlierFactor detects the anomalies best. LocalOutlierFactor keeps all training samples,
+# and compares each new sample with them. A density model has a fixed size, and gives a likelihood
+# in nats, the units of the natural logarithm.
 #
-# No detector is the best on all data. The benchmarks in the documentation compare them on four data
-# sets.
+# No detector is the best on all data. The benchmarks in the documentation compare these detectors
+# on four data sets.

@@ -4,8 +4,8 @@ Whitening before a classifier
 
 A common pipeline whitens the data with PCA and gives a few components to a classifier. Which
 embedding should replace PCA? The answer depends on whether the embedding is trained with the
-labels. This example compares both on images of digits, 64 pixels in 8 components, with the
-accuracy on a test set.
+labels. This example compares embeddings with and without labels on images of digits (64 pixels in
+8 components), by the accuracy on a test set.
 """
 
 # %%
@@ -32,7 +32,8 @@ X_train, X_test, y_train, y_test = train_test_split(
 # The pipeline with PCA
 # ---------------------
 #
-# ``PCA`` keeps the directions of the largest variance. They need not separate the classes.
+# ``PCA`` keeps the directions of the largest variance. These directions may not separate the
+# classes.
 
 K = 8
 results = {}
@@ -53,10 +54,10 @@ compare("PCA(whiten=True)", PCA(K, whiten=True, random_state=0))
 # A first idea: a nonlinear embedding
 # -----------------------------------
 #
-# A `GaussianEmbedder` without labels explains more of the variance of X than PCA. Neighbors and
-# the linear classifier gain a little. With ``calibration="gaussianize"`` the embedding becomes
-# more Gaussian, and the linear classifier loses: the classes are spread to fill the one Gaussian,
-# and their borders bend.
+# A `GaussianEmbedder` without labels explains more of the variance of X than PCA. Both classifiers
+# become a little more accurate. With ``calibration="gaussianize"`` the embedding becomes more
+# Gaussian, and the linear classifier less accurate: the map spreads the classes over one Gaussian,
+# so the borders between classes become curved.
 
 params = {"max_iter": 100, "random_state": 0}
 compare("reconstruction", GaussianEmbedder(K, **params))
@@ -67,9 +68,10 @@ compare("reconstruction, gaussianized", gaussianized)
 # Train the embedding with the labels
 # -----------------------------------
 #
-# ``task="classification"`` trains the embedding for the labels. The change is one argument, and
-# both classifiers now make far fewer errors. Neighborhood components analysis is scikit-learn's
-# linear method for the same purpose.
+# ``task="classification"`` trains the embedding to predict the labels. Both classifiers now make
+# far fewer errors. Neighborhood components analysis (NCA) is scikit-learn's linear method for the
+# same purpose. The last embedder combines the task with "kl", the regularizer of a variational
+# autoencoder, at a small weight.
 
 compare("NCA", NeighborhoodComponentsAnalysis(K, random_state=0))
 supervised = GaussianEmbedder(K, task="classification", **params)
@@ -80,8 +82,8 @@ compare(
 )
 
 # %%
-# The embeddings have mean 0 and covariance I on the training set, as the whitened components have.
-# The figure shows the errors.
+# The embeddings of `GaussianEmbedder` have mean 0 and covariance I on the training set, as whitened
+# components have. The figure shows the errors.
 
 figure, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
 for i, scores in enumerate(results.values()):
@@ -100,9 +102,9 @@ ax.spines[["top", "right"]].set_visible(False)
 # When to stay with PCA
 # ---------------------
 #
-# If the next step is a linear model and there are no labels for the embedding, PCA is hard to
-# beat, and it takes milliseconds. If the classifier can use all features, it may need no
-# embedding: here a logistic regression on the 64 pixels.
+# If the next step is a linear model and you have no labels for the embedding, PCA is often as good,
+# and takes milliseconds. If the classifier can use all features, it may need no embedding. Here is
+# a logistic regression on the 64 pixels.
 
 plain = make_pipeline(LogisticRegression(max_iter=1000)).fit(X_train, y_train)
 print(f"logistic regression on 64 pixels: {plain.score(X_test, y_test):.3f}")

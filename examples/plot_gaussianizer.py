@@ -28,11 +28,11 @@ transformers = {
 }
 
 # %%
-# Each map deforms a grid. A map of single features keeps the grid lines straight, so a ring keeps
-# its hole. `Gaussianizer` bends the lines. A small hole remains, because an invertible continuous
-# map cannot remove a hole. The plots show test samples. The circles contain 50, 90 and 99 % of
-# N(0, I). G is the statistic of the sliced Epps-Pulley test divided by its mean for Gaussian draws,
-# so draws from N(0, I) score about 1.
+# The plots show test samples, and a grid that each map deforms. A map of single features keeps the
+# grid lines straight, so a ring keeps its hole. `Gaussianizer` curves the lines. A small hole
+# remains, because an invertible continuous map cannot remove a hole. The circles contain 50, 90 and
+# 99 % of N(0, I). G is the statistic of the sliced Epps-Pulley test of Gaussianity, divided by its
+# mean for Gaussian draws. So draws from N(0, I) have a G of about 1.
 
 figure, axes = plt.subplots(2, 4, figsize=(8, 4.4), layout="constrained")
 for row, (name, ((X_train, _), (X_test, y_test))) in zip(axes, data.items(), strict=True):
@@ -60,8 +60,8 @@ for row, (name, ((X_train, _), (X_test, y_test))) in zip(axes, data.items(), str
         ax.set_aspect("equal", adjustable="datalim" if transformer is None else "box")
 
 # %%
-# What the map learned is also a density: the log-density of new samples detects anomalies, and
-# draws from N(0, I) mapped back are new samples.
+# The fitted map is also a model of the density. The log-density of new samples detects anomalies.
+# To generate new samples, `sample` draws from N(0, I) and maps the draws back.
 
 gaussianizer = transformers["Gaussianizer"]  # fitted to the ring
 on_ring, center = gaussianizer.score_samples([[1.0, 0.0], [0.0, 0.0]])

@@ -2,9 +2,9 @@
 Draw and interpolate images
 ===========================
 
-Draws from N(0, I), decoded, should look like the data. PCA can do this too: decode random
-components. This example compares both on 5000 images of MNIST, and two ways to turn one image into
-another.
+A decoder turns draws from N(0, I) into new images. Do these images look like the data? This example
+compares PCA and `GaussianEmbedder` on 5000 images of MNIST. It also compares two ways to turn one
+image into another.
 """
 
 # %%
@@ -30,14 +30,13 @@ X_train, X_test, y_train, y_test = train_test_split(
 # A first idea: draw principal components
 # ---------------------------------------
 #
-# ``PCA(whiten=True)`` has components of mean 0 and covariance I, but they are not Gaussian, and
-# their values are not independent. Most independent draws therefore decode to an image between
-# digits.
+# ``PCA(whiten=True)`` has components of mean 0 and covariance I, but the components are neither
+# Gaussian nor independent. So most independent draws decode to an image between digits.
 #
-# With ``regularizer="kl"``, a `GaussianEmbedder` is a variational autoencoder. Its decoder is
-# trained on random draws, so it turns draws from N(0, I) into digits. ``calibration="gaussianize"``
-# learns how the encoder's draws differ from N(0, I), and `sample` uses it. ``noise=False`` leaves
-# out the noise of single pixels.
+# With ``regularizer="kl"``, a `GaussianEmbedder` is a variational autoencoder. Training decodes
+# random draws of the encoder, so the decoder turns draws from N(0, I) into digits.
+# ``calibration="gaussianize"`` learns how the encoder's draws differ from N(0, I), and `sample`
+# corrects this difference. ``noise=False`` omits the noise of single pixels.
 
 rng = np.random.default_rng(0)
 pca = PCA(12, whiten=True, random_state=0).fit(X_train)
@@ -72,7 +71,7 @@ show(rows, [label for name in images for label in (name, "")])
 # How good are they?
 # ------------------
 #
-# Two numbers, relative to the test images:
+# Two numbers measure the draws:
 #
 # - *clear*: the share of images whose ten nearest training images all show the same digit.
 # - *sharp*: the mean squared difference of neighboring pixels, relative to the test images. Blurred
@@ -93,9 +92,9 @@ for name, part in images.items():
 
 # %%
 # More draws of `GaussianEmbedder` are clear digits, but the images are blurred. The decoder returns
-# the mean of all images that belong to an embedding, and a mean of different images is blurred.
-# Reconstructions are blurred for the same reason. If you need sharp images, use a model that is
-# made for them, such as a diffusion model.
+# the mean of all images that have the same embedding, and a mean of different images is blurred.
+# Reconstructions are blurred for the same reason. If you need sharp images, use another model, such
+# as a diffusion model.
 
 for name, model in {"PCA": pca, "GaussianEmbedder": embedder}.items():
     restored = model.inverse_transform(model.transform(X_test))
@@ -105,8 +104,8 @@ for name, model in {"PCA": pca, "GaussianEmbedder": embedder}.items():
 # Interpolate
 # -----------
 #
-# The wrong way to turn one image into another is to mix pixels: the mixtures show both images, one
-# fading out. A straight line between two embeddings decodes to images that look like digits.
+# The wrong way to turn one image into another is to average their pixels: the averages show both
+# images. A straight line between two embeddings decodes to images that look like digits.
 
 steps = np.linspace(0, 1, 10)[:, None]
 pairs = [

@@ -41,9 +41,9 @@ X_train, X_test, y_train, y_test = train_test_split(X, y, test_size=0.3, stratif
 # Is the embedding Gaussian?
 # --------------------------
 # The components of PCA(whiten=True) are uncorrelated and have unit variance. The wrong answer is
-# that they are therefore nearly Gaussian: each component can have any shape. The squared radius
-# tests all components at once, and the worst direction tests their linear combinations. The plots
-# show test samples, to which neither embedding was fitted:
+# that the components are therefore nearly Gaussian: each component can have any distribution. The
+# squared radius tests all components together. The worst direction is the least Gaussian linear
+# combination of the components. Neither embedding was fitted to the test samples in the plots:
 
 pca = PCA(n_components=8, whiten=True, random_state=0).fit(X_train)
 embedder = GaussianEmbedder(8, regularizer="sliced", max_iter=max_iter, random_state=0)
@@ -71,9 +71,10 @@ display.figure_.set_size_inches(9, 3)
 # %%
 # What does it cost?
 # ------------------
-# The wrong answer is to select the weight with the best R^2: R^2 ignores the distribution of the
-# embedding and favors the smallest weight. The right answer is to decide how much R^2 may be lost
-# (here 0.02), and to select the most Gaussian candidate within this tolerance.
+# R^2 is the share of the variance that the reconstruction explains. The wrong answer is to select
+# the weight with the best R^2: R^2 ignores the distribution of the embedding and favors the
+# smallest weight. The right answer is to decide how much R^2 you can lose (here 0.02), and to
+# select the most Gaussian candidate within this tolerance.
 
 search = GaussianEmbedderCV(
     8,
@@ -93,8 +94,8 @@ print("chosen:", search.reg_weight_)
 # %%
 # Was it trained for long enough?
 # -------------------------------
-# The wrong answer is to look at the training loss, which falls until the end and would fall
-# further. The right answer is to look at the criterion on the validation set. If the best epoch
+# The wrong answer is to look at the training loss: it falls until the end, and would fall further.
+# The right answer is to look at the criterion, the loss on the validation set. If the best epoch
 # is among the last epochs, more epochs may improve the embedding.
 
 display = LossCurveDisplay.from_estimator(embedder)

@@ -3,15 +3,15 @@ A Kalman filter on images
 =========================
 
 A bright spot moves in the plane, and a camera takes a noisy image at each time step. The position
-follows a linear-Gaussian model, the model of the Kalman filter. But the filter cannot observe
-pixels: an image is not a linear function of the position. Which embedding of the images makes the
+follows a linear-Gaussian model, as a Kalman filter assumes. But the filter cannot use pixels,
+because an image is not a linear function of the position. Which embedding of the images makes the
 filter work?
 """
 
 # %%
-# The spot turns around the center and is pushed at random. Its position is N(0, I) in the long
-# run. The training images exist with and without noise. The test images have noise, and the camera
-# fails for ten steps of every twenty.
+# The spot turns around the center, with random changes. Over a long time, its position is N(0, I).
+# Each training image has one version with noise and one without. The test images have noise, and
+# the camera fails for ten of every twenty steps.
 
 import warnings
 from itertools import pairwise
@@ -42,7 +42,7 @@ def walk(n_steps):
 
 
 def render(path):
-    """Draw an image for each position, one image per row."""
+    """Draw an image for each position, as a matrix with one image per row."""
     distances = np.square(path[:, None] - pixels).sum(axis=-1)
     return np.exp(-distances / (2 * 0.8**2))
 
@@ -69,9 +69,9 @@ for ax, t in zip(axes, range(0, 12, 2), strict=True):
 # ----------
 #
 # The filter assumes :math:`z_{t+1} = A z_t + b + w` with Gaussian w, and observes z with Gaussian
-# noise. A, b and the covariance of w come from a linear regression on the embedding of the clean
-# training images. The covariance of the noise is that of the change of the embedding if the images
-# have noise. While the camera fails, the filter predicts.
+# noise. A linear regression on the embedding z of the training images without noise estimates A, b
+# and the covariance of w. The difference between the embeddings with and without image noise gives
+# the covariance of the noise of z. While the camera fails, the filter only predicts.
 
 
 def track(embedder):
@@ -96,19 +96,19 @@ def track(embedder):
 # PCA, and a nonlinear embedding
 # ------------------------------
 #
-# The position has two coordinates, so two components should do. The wrong answer is to keep two
-# principal components: they are not a linear function of the position, so their dynamics are not
-# linear, and the filter loses the spot. More components help, because the position is nearly a
-# linear function of many of them, but they also let in more noise.
+# The position has two coordinates, so two components should be enough. The wrong answer is to keep
+# two principal components. These components are not a linear function of the position, so their
+# dynamics are not linear, and the filter loses the spot. The position is nearly a linear function
+# of many components, so more components help, but more components also contain more noise.
 #
 # `GaussianEmbedder` learns two components. All embedders are trained on images with noise, so a
 # nonlinear encoder also learns to ignore noise. The table has
 #
 # - the error of the position that a linear regression predicts from the filter's mean (root mean
 #   square), while the camera works and while it fails;
-# - the coverage: the share of the steps at which the filter's region of 90 % contains the embedding
-#   of the clean image;
-# - R^2 of the position, predicted by a linear regression from the embedding of clean images.
+# - the coverage: the share of the steps at which the filter's 90 % region contains the embedding of
+#   the image without noise;
+# - R^2 of a linear regression that predicts the position from the embedding without noise.
 
 params = {"max_iter": 60, "random_state": 0}
 embedders = {
@@ -135,8 +135,8 @@ for name, embedder in embedders.items():
     )
 
 # %%
-# The picture shows one coordinate of the position and its estimate. In the grey periods the camera
-# fails.
+# The picture shows one coordinate of the position and its estimate. The camera fails in the gray
+# periods.
 
 figure, axes = plt.subplots(3, 1, figsize=(7.5, 5), sharex=True, sharey=True, layout="constrained")
 steps = slice(400, 500)
@@ -157,9 +157,9 @@ plt.show()
 #
 # The nonlinear embedding helps: two components track the spot at least as well as twenty principal
 # components. The regularizer hardly matters here. The encoder starts at PCA, the reconstruction
-# needs the position, and the calibration gives the embedding the covariance I, so that the
-# embedding without a regularizer is nearly Gaussian too. With "kl", the position is a little closer
-# to a linear function of the embedding.
+# needs the position, and the calibration gives the embedding the covariance I. So the embedding
+# without a regularizer is nearly Gaussian too. With "kl", the regularizer of a variational
+# autoencoder, the position is a little closer to a linear function of the embedding.
 #
-# The regions are too small for some embedders: the noise of an image depends on the position, and
-# the filter assumes one covariance for all.
+# For some embedders, the 90 % regions are too small: the noise of an embedding depends on the
+# position, but the filter assumes one covariance for all positions.

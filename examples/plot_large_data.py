@@ -2,14 +2,14 @@
 Data larger than memory, and Dask
 =================================
 
-The samples are in a file that does not fit in memory. The wrong answer is to train on a subset
-that fits, or to read the file. `GaussianEmbedder` trains on a `numpy.memmap`: each batch is read
-from the file when it is needed. The file here is small enough for a quick example.
+The samples are in a file that does not fit in memory. The wrong answer is to read the whole file,
+or to train on a subset that fits. `GaussianEmbedder` trains on a `numpy.memmap`: it reads each
+batch from the file when training needs the batch. The file here is small, for a quick example.
 """
 
 # %%
-# A file of 600 MB: 3 million samples, 50 features that depend on five hidden ones. The file is
-# written in blocks.
+# The file has 600 MB: 3 million samples of 50 features, which depend on five hidden variables. The
+# loop writes the file in blocks.
 
 import tempfile
 import threading
@@ -50,8 +50,9 @@ print(f"{len(X):,} samples, {path.stat().st_size / 2**20:.0f} MiB")
 # How much memory does a fit need?
 # --------------------------------
 #
-# The memory of a process has pages of files, which the system can drop at any time, and anonymous
-# pages, which it cannot. A thread looks at the anonymous pages during the call, on Linux.
+# The memory of a process has two parts: pages of files, which the system can drop at any time, and
+# anonymous pages, which the system cannot drop. On Linux, a thread records the anonymous pages
+# during the call.
 
 
 def anonymous_memory():
@@ -98,8 +99,8 @@ ax.spines[["top", "right"]].set_visible(False)
 
 # %%
 # The memory hardly depends on the size of the file: the start, the calibration and the noise
-# variance use random samples of a fixed size. Only the order of the samples grows, by 8 bytes for
-# each. See "Large and sparse data" in the user guide.
+# variance use a fixed number of random samples. Only the array with the order of the samples grows,
+# by 8 bytes per sample. See "Large and sparse data" in the user guide.
 #
 # `transform` reads the file in blocks, but its result is an array in memory.
 
@@ -114,8 +115,8 @@ del Z
 # Dask
 # ----
 #
-# Each sample is embedded on its own, so Dask can apply `transform` to each block of an array, in
-# other processes or on other machines, and write each result to a file. No block needs another.
+# `transform` embeds each sample independently of the others. So Dask can apply `transform` to each
+# block of an array, in other processes or on other machines, and write each result to a file.
 
 blocks = da.from_array(X, chunks=(100_000, 50))
 embedded = blocks.map_blocks(embedder.transform, dtype=X.dtype, chunks=(100_000, 5))
