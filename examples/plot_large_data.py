@@ -9,7 +9,7 @@ batch from the file when training needs the batch. The file here is small, for a
 
 # %%
 # The file has 600 MB: 3 million samples of 50 features, which depend on five hidden variables. The
-# loop writes the file in blocks.
+# loop below writes the file in blocks.
 
 import tempfile
 import threading

@@ -3,12 +3,13 @@ Numbers, categories and missing values
 ======================================
 
 A table has columns of numbers with different units, categories, and missing values. How do you
-embed it? The steps in front of the embedding decide, and a `ColumnTransformer` combines them.
+embed such a table? The preprocessing matters most. A `ColumnTransformer` combines its steps.
 """
 
 # %%
-# The data are made: two hidden properties of each household, wealth and age, determine all columns
-# but one. So a good embedding of the columns can predict both. A tenth of the values is missing.
+# The data are synthetic. Two hidden properties of each household, wealth and age, determine all
+# columns but one. So a good embedding of the columns can predict wealth and age. A tenth of the
+# values is missing.
 
 import warnings
 
@@ -66,8 +67,8 @@ print(X.head())
 # -------------------------------
 #
 # The quick way is to fill in means, to number the categories, and not to scale. The income and the
-# house number have by far the largest variance, so the embedding is about them only. The numbers of
-# the categories have an order without a meaning.
+# house number have by far the largest variance, so the embedding represents these two columns only.
+# The numbers of the categories have an order without a meaning.
 
 numbers = make_column_selector(dtype_include="number")
 categories = make_column_selector(dtype_exclude="number")
@@ -80,12 +81,13 @@ quick = make_column_transformer(
 # Scale, encode and mark
 # ----------------------
 #
-# - Numbers: give all columns one scale, and fill in the median. A `PowerTransformer` also shortens
-#   the long tail of the income, so that a few rich households do not dominate.
-# - ``add_indicator=True`` adds a column that marks missing numbers. An embedder can learn to ignore
-#   the median that was filled in.
-# - Categories: one column for each category, and one for missing values. The output of
-#   `OneHotEncoder` may be sparse: `GaussianEmbedder` accepts both.
+# - Numbers: scale all columns to unit variance, and replace missing numbers by the median. A
+#   `PowerTransformer` also shortens the long tail of the income, so that a few rich households do
+#   not dominate.
+# - ``add_indicator=True`` adds a column that marks missing numbers, so an embedder can learn to
+#   ignore the median.
+# - Categories: encode each category as a column, and missing values as one more column. The output
+#   of `OneHotEncoder` can be sparse or dense. `GaussianEmbedder` accepts both.
 
 careful = make_column_transformer(
     (
@@ -105,8 +107,8 @@ careful = make_column_transformer(
 )
 
 # %%
-# Two components from each pipeline. A nearest-neighbor regression on the components predicts the
-# hidden properties of new households.
+# Each pipeline embeds in two components. A nearest-neighbor regression on the components predicts
+# the hidden properties of new households.
 
 steps = {
     "quick": quick,
@@ -141,5 +143,5 @@ ax.spines[["top", "right"]].set_visible(False)
 plt.show()
 
 # %%
-# The steps in front matter most: without scaling, no embedding finds the age. With them, the
-# nonlinear embedding finds more of both properties than PCA in the same number of components.
+# The preprocessing matters most: without scaling, no embedding predicts the age. With all steps,
+# the nonlinear embedding predicts both properties better than PCA with as many components.

@@ -2,9 +2,9 @@
 Your own network and regularizer
 ================================
 
-Images have neighboring pixels, and the default network does not know. Can a convolutional encoder
-use this? And what if the regularizers do not compare what you need? Both are a few lines. This
-example embeds images of digits, 64 pixels in 8 components.
+The default network ignores which pixels of an image are neighbors. Is a convolutional encoder
+better? And what if no regularizer compares the property that you need? You can write both in a few
+lines. This example embeds images of digits (64 pixels) in 8 components.
 """
 
 # %%
@@ -32,10 +32,10 @@ X_train, X_test = train_test_split(X / 16, test_size=0.3, stratify=y, random_sta
 # A convolutional encoder
 # -----------------------
 #
-# A network is a function of the numbers of inputs and outputs that returns a torch module. It
-# receives samples in rows, so the first layer makes images of the rows. The number of outputs
-# depends on the regularizer, so do not write a constant. The network is added to PCA, where
-# training starts.
+# Write a function that takes the numbers of inputs and outputs and returns a torch module. The
+# module receives a matrix with one sample per row, so its first layer reshapes the rows to images.
+# The number of outputs depends on the regularizer, so do not write a constant. The output of the
+# network is added to PCA's, and training starts at PCA.
 
 
 def convolutions(in_features, out_features):
@@ -62,20 +62,20 @@ for name, model in models.items():
     print(f"{name:16} R^2 {reconstruction_scorer(model.fit(X_train), X_test):.3f}")
 
 # %%
-# A wrong answer is that a convolutional network is always better for images. These images are so
-# small that the default network is as good. Compare on your own data.
+# The wrong answer is that a convolutional network is always better for images. These images are so
+# small that the default network is as good. Compare both on your own data.
 #
 # Is the radius right?
 # --------------------
 #
-# If u is N(0, I), the squared radius has a chi-square distribution. "sliced_wasserstein" compares
-# projections on lines, and can leave the radius wrong: too few samples are near the center and far
-# from it.
+# If the embedding u is N(0, I), the squared radius (the sum of the squared components) has a
+# chi-square distribution. "sliced_wasserstein" compares projections on lines, so the radius can
+# stay wrong: too few samples are near the center, and too few are far from the center.
 #
 # A regularizer of your own derives from `Regularizer`. Here p is the chi-square probability of a
 # smaller radius, which is uniform for draws from N(0, I). The Cramér-von Mises statistic compares
-# the sorted p with the expected values. Its expectation for draws from N(0, I) is subtracted, so
-# that the penalty is zero on average for a Gaussian batch.
+# the sorted p with their expected values. The regularizer subtracts the expectation of this
+# statistic for draws from N(0, I), so the mean penalty of Gaussian batches is zero.
 
 
 class Radius(Regularizer):
@@ -83,7 +83,7 @@ class Radius(Regularizer):
 
     def __call__(self, embedding, n_rows=math.inf, generator=None):
         """Return the penalty of a batch, per model."""
-        u = embedding.sample  # (..., n, k)
+        u = embedding.sample  # (..., n samples, k components)
         n, k = u.shape[-2:]
         half = torch.full_like(u[..., 0], k / 2)
         p = torch.special.gammainc(half, u.square().sum(dim=-1) / 2).sort(dim=-1).values
@@ -92,16 +92,16 @@ class Radius(Regularizer):
 
 
 # %%
-# Regularizers can be added. The radius alone would not be enough: a line has the right radius too,
-# with the right distribution along it.
+# You can add regularizers. The radius alone is not enough: samples on a line can also have the
+# right distribution of the radius.
 
 params["regularizer"] = SlicedWasserstein() + Radius()
 both = models["with Radius"] = GaussianEmbedder(8, **params).fit(X_train)
 print(f"with Radius      R^2 {reconstruction_scorer(both, X_test):.3f}")
 
 # %%
-# The squared radius of test samples, against the quantiles of its target. The grey band holds all
-# points of 95 % of Gaussian data sets.
+# The plots show the squared radius of test samples against the quantiles of its target, the
+# chi-square distribution. For 95 % of Gaussian data sets, all points are in the gray band.
 
 figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.9), sharey=True, layout="constrained")
 for ax, name in zip(axes, ("PCA", "default network", "with Radius"), strict=True):

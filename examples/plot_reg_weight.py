@@ -4,8 +4,8 @@ Which reg_weight?
 
 ``reg_weight`` weighs the regularizer against the task. The best weight depends on the purpose of
 the embedding, so different scores select different weights. This example compares three purposes
-on images of digits, 64 pixels in 8 components: a reconstruction, a model of the data, and features
-for a classifier. `GaussianEmbedderCV` serves the first two, and `GridSearchCV` the third.
+on images of digits (64 pixels in 8 components): a reconstruction, a model of the data, and features
+for a classifier. For the first two, use `GaussianEmbedderCV`, for the third, `GridSearchCV`.
 """
 
 # %%
@@ -74,8 +74,8 @@ for name in search.scorer_:
 #
 # If the embedding should be Gaussian, decide how much R^2 may be lost, here 0.03.
 # `most_gaussian_within` then selects the most Gaussian embedding among the candidates within this
-# tolerance. The path shows the price of each weight. With "kl", the largest weights lose both:
-# the encoder then ignores part of X.
+# tolerance. The plot shows both scores for each weight of "kl", the regularizer of a variational
+# autoencoder. The largest weights of "kl" lower both scores: the encoder then ignores part of X.
 
 _, ax = plt.subplots(figsize=(7, 3.6), layout="constrained")
 RegularizationPathDisplay.from_estimator(search, score="R^2", ax=ax)
@@ -87,9 +87,10 @@ print("selected:", search.reg_weight_)
 # A model of the data
 # -------------------
 #
-# For samples and densities, use the log-likelihood, the default score of `GaussianEmbedderCV`. A
-# sample is likely if it is near the reconstruction of a likely point of N(0, I). With a small
-# weight, the embedding does not fill N(0, I). With a large weight, the reconstruction is worse.
+# To draw samples or estimate densities, select by the log-likelihood, the default score of
+# `GaussianEmbedderCV`. The log-likelihood of x is high if a likely point of N(0, I) decodes to a
+# point near x. With a small weight, the embedding does not fill N(0, I). With a large weight, the
+# reconstruction is worse.
 
 likelihood = results["mean_test_log-likelihood"]
 print("selected by the log-likelihood:", REG_WEIGHTS[np.argmax(likelihood)])
@@ -98,9 +99,9 @@ print("selected by the log-likelihood:", REG_WEIGHTS[np.argmax(likelihood)])
 # Features for a classifier
 # -------------------------
 #
-# `GaussianEmbedderCV` does not see the steps that come after the embedding. If the pipeline is to
-# classify, search the pipeline: `GridSearchCV` scores each weight by the accuracy of the whole
-# pipeline. The search fits one embedder after another, so it takes longer.
+# `GaussianEmbedderCV` ignores the steps after the embedding. If the pipeline ends with a classifier,
+# search the pipeline: `GridSearchCV` scores each weight by the accuracy of the whole pipeline.
+# `GridSearchCV` fits one embedder after another, so the search takes longer.
 
 pipeline = make_pipeline(GaussianEmbedder(8, **params), LogisticRegression(max_iter=1000))
 grid = GridSearchCV(pipeline, {"gaussianembedder__reg_weight": REG_WEIGHTS}, cv=folds)
@@ -113,9 +114,9 @@ print(f"accuracy on the test set: {grid.score(X_test, y_test):.3f}")
 # The scores disagree
 # -------------------
 #
-# The circles mark the best weight by each score, which the titles repeat, and the bands are one
-# standard error. The accuracy hardly depends on the smaller weights, so the search can select any
-# of them. Only the largest weight is clearly worse.
+# Circles and titles show the best weight by each score. The bands are one standard error. The
+# accuracy is similar for all smaller weights, so the search can select any of them. Only the
+# largest weight is clearly worse.
 
 figure, axes = plt.subplots(1, 3, figsize=(7.5, 2.8), layout="constrained")
 accuracy = {

@@ -4,7 +4,7 @@ Which regularizer?
 
 All regularizers push the embedding toward the same Gaussian, but they compare different
 properties. This example embeds a ring, two moons and four clusters in two components, with each
-regularizer. Which embedding looks like N(0, I), and what does the reconstruction pay for it?
+regularizer. Which embedding looks like N(0, I), and how much worse is the reconstruction?
 """
 
 # %%
@@ -43,14 +43,15 @@ def make_data(name, seed):
 # Mean and covariance are not enough
 # ----------------------------------
 #
-# The components of ``PCA(whiten=True)`` have mean 0 and covariance I on the training samples. So
-# have those of all embedders below, because they end with a calibration. A wrong answer is that
-# they are therefore close to a Gaussian. The table has, for new samples,
+# The components of ``PCA(whiten=True)`` have mean 0 and covariance I on the training samples. The
+# embedders below end with a calibration, so their components also have mean 0 and covariance I. The
+# wrong answer is that these components are therefore close to a Gaussian. The table has, for new
+# samples,
 #
-# - G: the statistic of the sliced Epps-Pulley test, divided by its mean for Gaussian draws. Draws
-#   from N(0, I) score about 1.
-# - C2ST: how well classifiers tell the embedding from draws of N(0, I), as the area under the ROC
-#   curve. 0.5 means that they cannot.
+# - G: the statistic of the sliced Epps-Pulley test of Gaussianity, divided by its mean for Gaussian
+#   draws. Draws from N(0, I) score about 1.
+# - C2ST (classifier two-sample test): the area under the ROC curve of classifiers that distinguish
+#   the embedding from draws from N(0, I). 0.5 means that the classifiers cannot.
 # - R^2: the share of the variance that the reconstruction explains.
 
 params = {
@@ -79,8 +80,8 @@ for data in ("ring", "moons", "clusters"):
         print(f"{name:20} {test.statistic / test.expected:4.1f} {c2st:5.2f} {r2:5.2f}")
 
 # %%
-# The picture shows the new samples. The circles contain 50 and 99 % of N(0, I). The numbers are
-# C2ST.
+# The picture shows the embeddings of the new samples. The circles contain 50 and 99 % of N(0, I).
+# The number in each title is the C2ST.
 
 figure = plt.figure(figsize=(7.5, 10), layout="constrained")
 for part, data in zip(figure.subfigures(3, 1), ("ring", "moons", "clusters"), strict=True):
@@ -99,17 +100,19 @@ plt.show()
 # So which one?
 # -------------
 #
-# - "moment" sees the mean and the covariance only. PCA has them right, so the ring stays a ring. It
-#   is the default, because it costs the task least, and many tasks need no more.
+# - "moment" compares the mean and the covariance only. PCA starts with the right mean and
+#   covariance, so the ring stays a ring. "moment" is the default, because it changes the task least,
+#   and many tasks need no more.
 # - "sliced_wasserstein", "mmd" and "energy" fill the hole and merge the clusters. If the shape
-#   matters, start with "sliced_wasserstein", which is the fastest of the three for large batches.
-#   The price is a small part of R^2, and the clusters: do not cluster such an embedding.
+#   matters, start with "sliced_wasserstein", the fastest of the three for large batches. R^2 falls a
+#   little, and the clusters disappear: do not cluster such an embedding.
 # - "sliced", "cramer_wold" and "adversarial" change less within these few steps. The gradient of
-#   "sliced" is small for clusters and holes, and a critic needs time to learn.
-# - "kl" limits how much the embedding tells about X. Its random draws become Gaussian, and the
-#   picture shows its means.
-# - No regularizer straightens the moons: an embedding that must reconstruct keeps their gap. If the
-#   next step needs a Gaussian vector, add ``calibration="gaussianize"``, see
+#   "sliced" is small for clusters and holes. "adversarial" trains a network, the critic, to
+#   distinguish the embedding from Gaussian draws, and a critic needs time to learn.
+# - "kl", the regularizer of a variational autoencoder, limits how much the embedding tells about X.
+#   The random draws of the encoder become Gaussian, but the picture shows the means.
+# - With all regularizers, the moons keep the gap between them, because the reconstruction needs the
+#   gap. If the next step needs a Gaussian vector, add ``calibration="gaussianize"``, see
 #   :ref:`sphx_glr_auto_examples_plot_gaussianizer.py`.
 #
 # On data with more features, the differences are similar and smaller, and "adversarial" is among

@@ -2,14 +2,15 @@
 An embedding that need not reconstruct
 ======================================
 
-A reconstruction keeps whatever has a large variance. What if you know which property of X matters?
-This example has images of the digit 3, each rotated by a known angle. The embedding should have
-the angle in its first component, and nothing about the angle in the others.
+A reconstruction keeps the properties of X with a large variance. What if you know which property
+matters? This example has images of the digit 3, each rotated by a known angle. The first component
+of the embedding should be the angle, and the other components should not depend on the angle.
 """
 
 # %%
-# The angles are normally distributed, as the target is. (Map other labels to normal quantiles
-# first, for example with `sklearn.preprocessing.QuantileTransformer`.)
+# The angles have a normal distribution, as the target has. (If your labels have another
+# distribution, map them to normal quantiles first, for example with
+# `sklearn.preprocessing.QuantileTransformer`.)
 
 import warnings
 
@@ -44,7 +45,7 @@ predictions = {}
 
 
 def report(name, embedder):
-    """Predict the angle from the first component, and from the others."""
+    """Predict the angle from the first component, and from the other components."""
     Z_train, Z_test = embedder.transform(X_train), embedder.transform(X_test)
     first = LinearRegression().fit(Z_train[:, :1], y_train).predict(Z_test[:, :1])
     others = KNeighborsRegressor(20).fit(Z_train[:, 1:], y_train).predict(Z_test[:, 1:])
@@ -58,7 +59,7 @@ def report(name, embedder):
 # -----------------------------
 #
 # The angle explains much of the variance of the pixels, so the first component is correlated with
-# it. But the nearest neighbors in the other components know the angle too.
+# the angle. But the nearest neighbors in the other components also predict the angle.
 
 params = {"n_components": 6, "max_iter": 60, "random_state": 0}
 reconstruction = GaussianEmbedder(**params).fit(X_train)
@@ -79,9 +80,9 @@ print(f"R^2 of the prediction: {regression.score(X_test, y_test):.2f}")
 # A task of your own
 # ------------------
 #
-# A task is a loss for each sample. `Follow` adds a term to the reconstruction: the first component
-# should be y. A task that need not reconstruct can also be a function, such as
-# ``lambda x, z, output, y: (z[..., 0] - y).square()``.
+# A task is a loss for each sample. `Follow` adds the squared difference between y and the first
+# component to the loss of the reconstruction. If you need no reconstruction, the task can be a
+# function, such as ``lambda x, z, output, y: (z[..., 0] - y).square()``.
 
 
 class Follow(Reconstruction):
@@ -102,18 +103,18 @@ moment = GaussianEmbedder(task=Follow(), **params).fit(X_train, y_train)
 report('Follow, "moment"', moment)
 
 # %%
-# The first component is now the angle, on images that the embedder has not seen. But the others
-# still know the angle: "moment" makes components uncorrelated, and uncorrelated components can
-# depend on each other. Components that are Gaussian *together* and uncorrelated are independent.
-# So a regularizer that compares the whole distribution removes the angle from the other components.
+# The first component is now close to the angle, also on test images. But the other components still
+# predict the angle: "moment" makes components uncorrelated, and uncorrelated components can depend
+# on each other. Uncorrelated components are independent if they are *jointly* Gaussian. So a
+# regularizer that compares the whole distribution removes the angle from the other components.
 
 wasserstein = GaussianEmbedder(task=Follow(), regularizer="sliced_wasserstein", **params)
 wasserstein.fit(X_train, y_train)
 report('Follow, "sliced_wasserstein"', wasserstein)
 
 # %%
-# The picture shows the angle, predicted from the first component by a straight line and from the
-# others by their nearest neighbors. On the diagonal, the prediction is right.
+# The picture shows predictions of the angle: from the first component by a straight line, and from
+# the other components by nearest neighbors. On the diagonal, the prediction is right.
 
 figure, axes = plt.subplots(2, 4, figsize=(8, 4.4), sharex=True, sharey=True, layout="constrained")
 for column, (name, both) in zip(axes.T, predictions.items(), strict=True):
@@ -130,9 +131,10 @@ figure.supxlabel("angle (degrees)", fontsize="medium")
 # Turn a digit by moving one component
 # ------------------------------------
 #
-# The first component runs from -2 to 2. Each line has its own draw of the other components from
-# N(0, I). The digits turn from -60 to 60 degrees. The images are blurred, because six components
-# cannot hold all details of a style, and most of all at large angles, which are rare.
+# From left to right, the first component increases from -2 to 2, and the digits turn from -60 to 60
+# degrees. Each line of images has another draw of the other components from N(0, I). The images are
+# blurred, because six components cannot represent all details. Images at large angles are the most
+# blurred, because large angles are rare in the training set.
 
 angles = np.linspace(-2, 2, 9)
 styles = np.random.default_rng(0).standard_normal((3, 5))
@@ -149,7 +151,7 @@ for ax, angle in zip(axes[0], angles, strict=True):
 plt.show()
 
 # %%
-# The price is a part of the reconstruction.
+# The reconstruction is worse than without the additional term.
 
 for name, embedder in {"reconstruction": reconstruction, "Follow": wasserstein}.items():
     print(f"{name}: R^2 of the pixels {reconstruction_scorer(embedder, X_test):.2f}")
