@@ -99,9 +99,9 @@ print("selected by the log-likelihood:", REG_WEIGHTS[np.argmax(likelihood)])
 # Features for a classifier
 # -------------------------
 #
-# `GaussianEmbedderCV` ignores the steps after the embedding. If the pipeline ends with a classifier,
-# search the pipeline: `GridSearchCV` scores each weight by the accuracy of the whole pipeline.
-# `GridSearchCV` fits one embedder after another, so the search takes longer.
+# `GaussianEmbedderCV` ignores the steps after the embedding. If the pipeline ends with a
+# classifier, search the pipeline: `GridSearchCV` scores each weight by the accuracy of the whole
+# pipeline. `GridSearchCV` fits one embedder after another, so the search takes longer.
 
 pipeline = make_pipeline(GaussianEmbedder(8, **params), LogisticRegression(max_iter=1000))
 grid = GridSearchCV(pipeline, {"gaussianembedder__reg_weight": REG_WEIGHTS}, cv=folds)

@@ -101,11 +101,11 @@ plt.show()
 # -------------
 #
 # - "moment" compares the mean and the covariance only. PCA starts with the right mean and
-#   covariance, so the ring stays a ring. "moment" is the default, because it changes the task least,
-#   and many tasks need no more.
+#   covariance, so the ring stays a ring. "moment" is the default, because it changes the task
+#   least, and many tasks need no more.
 # - "sliced_wasserstein", "mmd" and "energy" fill the hole and merge the clusters. If the shape
-#   matters, start with "sliced_wasserstein", the fastest of the three for large batches. R^2 falls a
-#   little, and the clusters disappear: do not cluster such an embedding.
+#   matters, start with "sliced_wasserstein", the fastest of the three for large batches. R^2 falls
+#   a little, and the clusters disappear: do not cluster such an embedding.
 # - "sliced", "cramer_wold" and "adversarial" change less within these few steps. The gradient of
 #   "sliced" is small for clusters and holes. "adversarial" trains a network, the critic, to
 #   distinguish the embedding from Gaussian draws, and a critic needs time to learn.
