@@ -1,4 +1,4 @@
-"""Embeddings that look Gaussian: PCA(whiten=True) that can bend."""
+"""Embeddings that look Gaussian: a nonlinear PCA(whiten=True)."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

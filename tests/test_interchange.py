@@ -103,7 +103,7 @@ class Supervised(Task):
         (norm, None, False, True),  # y is optional, and may have two dimensions
         (Supervised(), None, True, True),
     ],
-    ids=str,
+    ids=lambda value: getattr(value, "__name__", str(value)),
 )
 def test_tags_of_embedders(estimator, task, kind, required, several):
     tags = get_tags(estimator(task=task))
