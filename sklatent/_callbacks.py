@@ -20,9 +20,9 @@ class Tasks:
     Parameters
     ----------
     estimator : BaseEstimator
-        With `sklearn.callback.CallbackSupportMixin`.
+        An estimator with `sklearn.callback.CallbackSupportMixin`.
     X, y, sample_weight : array-like
-        What the user passed to `fit`; the callbacks receive it.
+        The arguments of `fit`, which the callbacks receive.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Tasks:
         self.end(attributes)
 
     def fit(self, context: Any, name: str, estimator: Any, *data: Any) -> Any:
-        """Fit another estimator as a subtask, with the callbacks that are for it too.
+        """Fit another estimator as a subtask, and pass on the callbacks that support subtasks.
 
         Parameters
         ----------
@@ -102,7 +102,7 @@ class Tasks:
     def watch(
         self, context: Any, name: str, attributes: Callable[[], dict[str, Any]] | None = None
     ) -> list[Watch]:
-        """Return what makes each period of a training a subtask; nothing without callbacks.
+        """Return callbacks that make each training period a subtask; [] without callbacks.
 
         Parameters
         ----------

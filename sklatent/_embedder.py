@@ -56,7 +56,7 @@ def _stochastic(self: GaussianEmbedder) -> bool:
     if is_stochastic(regularizer):
         return True
     raise AttributeError(
-        "available only with a stochastic encoder, such as that of regularizer='kl', got "
+        "available only with a stochastic encoder, for example with regularizer='kl', got "
         f"regularizer={regularizer!r}"
     )
 
@@ -164,7 +164,7 @@ class GaussianEmbedder(
 
     max_iter : int or "auto", default="auto"
         Maximum number of epochs. With 0, the embedding stays at its start. "auto" is 200 epochs,
-        but at most 20,000 steps. `fit` warns if it reaches an integer, and not with "auto".
+        but at most 20,000 steps. `fit` warns if it reaches an integer `max_iter`.
 
     tol : float, default=1e-4
         Training stops when the training loss (with early stopping, the validation criterion)
@@ -267,7 +267,7 @@ class GaussianEmbedder(
     A period is an epoch, or an equal part of an epoch of more than 50 steps. With the default
     batch size, these are epochs of more than about 26,000 training samples. The network's weights
     after a period are then a moving average over the steps, which is less noisy than the last
-    weights. Callbacks of skorch take a period for an epoch.
+    weights. For callbacks of skorch, each period is an epoch.
 
     `set_callbacks` accepts callbacks of scikit-learn, such as `sklearn.callback.ProgressBar`. The
     tasks of a fit are its epochs (or periods); see "Progress and callbacks" in the user guide.
@@ -276,7 +276,7 @@ class GaussianEmbedder(
     ``warm_start=True``, fails, the estimator keeps its previous state. A KeyboardInterrupt
     (Ctrl-C) is an exception to this rule: if `fit` has trained for at least one period, the
     estimator is fitted with the best weights so far, ``interrupted_`` is True, and `fit` raises
-    the KeyboardInterrupt. One that comes after training restores the previous state.
+    the KeyboardInterrupt. A KeyboardInterrupt after training restores the previous state.
 
     References
     ----------
@@ -390,7 +390,7 @@ class GaussianEmbedder(
     # Parameters and tags
 
     def set_params(self, **params: Any) -> Self:
-        """Set parameters, including those of a regularizer or task instance.
+        """Set parameters, also of a regularizer or task instance.
 
         Raises
         ------
@@ -599,7 +599,7 @@ class GaussianEmbedder(
 
         For a stochastic encoder, the affine calibration is not used, because it corrects the
         encoder's means only. With ``calibration="gaussianize"`` the nonlinear map is used: the
-        decoder receives draws with the distribution that the encoder's draws have (a two-stage
+        decoder receives draws with the same distribution as the encoder's draws (a two-stage
         variational autoencoder; reference 3 of the class).
 
         Parameters
@@ -627,11 +627,11 @@ class GaussianEmbedder(
     def score_samples(
         self, X: ArrayLike, return_effective_sample_size: bool = False
     ) -> NDArray | tuple[NDArray, NDArray]:
-        r"""Return the log-likelihood of each sample, in nats.
+        r"""Return the log-likelihood of each sample, in nats (natural logarithm).
 
-        The model is that of `sample`: u ~ N(0, I), x | u ~ N(D(u), diag(`noise_variance_`)), or
-        N(D(u), `noise_variance_` I) with isotropic noise. The likelihood is a density in the units
-        of X, comparable with `sklearn.decomposition.PCA.score_samples` and
+        `sample` draws from the same model: u ~ N(0, I), then x ~ N(D(u), diag(`noise_variance_`)),
+        or N(D(u), `noise_variance_` I) with isotropic noise. The likelihood is a density in the
+        units of X, comparable with `sklearn.decomposition.PCA.score_samples` and
         `FactorAnalysis.score_samples`.
         Importance sampling with fixed draws estimates the integral over u. For a linear decoder,
         the integral is exact.

@@ -45,14 +45,15 @@ class GaussianEmbedderCV(GaussianEmbedder):
     an embedder with the best weight to all samples, and this class has all attributes and
     methods of the embedder.
 
-    The default score of a reconstruction is the log-likelihood. It selects the best model of the
-    data, whose embedding need not be the most Gaussian one: see `metrics.most_gaussian_within`
-    for `refit`.
+    The default score of a reconstruction is the log-likelihood. This score selects the best
+    model of the data. To select the most Gaussian embedding, pass `metrics.most_gaussian_within`
+    as `refit`.
 
     Parameters
     ----------
     n_components : int or float in (0, 1), default=2
-        As in `GaussianEmbedder`. A share of variance is resolved once, on all samples.
+        As in `GaussianEmbedder`. `fit` computes the number for a share of variance once, from
+        all samples.
 
     reg_weights : array-like of shape (n_weights,), default=(0.001, 0.01, 0.1, 1.0, 10.0, 100.0)
         Weights to try.
@@ -64,7 +65,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
     scoring : str, callable, list, tuple or dict, default=None
         As in `GridSearchCV`. None is `GaussianEmbedder.score`, weighted if `fit` receives sample
         weights; other scores are not weighted. ``task=None`` needs a scorer. A task of your own
-        should have one too, because its default score ignores the regularizer.
+        should have a scorer too, because its default score ignores the regularizer.
         `metrics.reconstruction_scorer` is the R^2 of a reconstruction.
 
     refit : bool, str or callable, default=True
@@ -136,8 +137,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
     steps of the largest fold. Each epoch omits, at random, the samples that do not fill a step.
     A smaller fold repeats its samples, so it trains for more epochs than in a grid search.
 
-    The tasks that callbacks of `set_callbacks` are told about are the epochs of the stack, the
-    scores of the candidates, and the fit of the best embedder.
+    Callbacks of `set_callbacks` receive these tasks: the epochs of the stack, the scores of the
+    candidates, and the fit of the best embedder.
 
     References
     ----------

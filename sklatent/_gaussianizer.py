@@ -32,8 +32,8 @@ class Gaussianizer(
     r"""Transform all features together, invertibly, to approximately N(0, I).
 
     `sklearn.preprocessing.PowerTransformer` and `QuantileTransformer` make each feature Gaussian
-    on its own. Dependent features then are Gaussian one by one, but not jointly: a ring stays a
-    ring. This transformer makes the features Gaussian jointly, so that they are also
+    on its own. Dependent features are then Gaussian one by one, but not jointly: a ring remains
+    a ring. This transformer makes the features Gaussian jointly, so that they are also
     independent. The map z = T(x) is invertible, and its derivative is known. So the map is also a
     model of the density of X,
 
@@ -91,8 +91,8 @@ class Gaussianizer(
     worst case, if the data have clusters far apart.
 
     **Weights.** Samples of weight zero are dropped. Other weights act like repetitions on the
-    means, the covariances and the distribution functions. But repeated samples count as more
-    evidence, so more maps may be significant.
+    means, the covariances and the distribution functions. But repetitions also increase
+    the number of samples, so `fit` may use more rounds.
 
     **Many features.** From some tens of features on, the map fits chance deviations of the training
     samples. New samples can then be less Gaussian along single directions than after whitening
@@ -225,10 +225,10 @@ class Gaussianizer(
         return X
 
     def score_samples(self, X: ArrayLike) -> NDArray:
-        """Return the log-density of each sample, in nats.
+        """Return the log-density of each sample, in nats (natural logarithm).
 
-        The density is that of `sample`, in the units of X. It is not a bound or an estimate (the
-        errors of numerical integration are below 0.001 nats), and comparable with the
+        `sample` draws from this density, which is in the units of X. The value is exact up to
+        errors of numerical integration below 0.001 nats, and comparable with the
         log-likelihoods of `sklearn.mixture.GaussianMixture` and `sklearn.neighbors.KernelDensity`.
         With linearly dependent features, see the notes of the class.
 

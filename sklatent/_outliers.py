@@ -31,8 +31,8 @@ class OutlierDetector(
     ``score_samples``. The threshold t is the quantile of order `contamination` of the scores of
     the training samples.
 
-    A flexible model gives its training samples higher scores than new samples. Then more than a
-    share `contamination` of regular new samples is below the threshold. With `cv`, the threshold
+    A flexible model gives its training samples higher scores than new samples. Then the share of
+    regular new samples below the threshold exceeds `contamination`. With `cv`, the threshold
     comes from scores of samples that the model was not fitted to, and the share of false alarms
     is close to `contamination`.
 
@@ -67,7 +67,7 @@ class OutlierDetector(
     See Also
     --------
     sklearn.ensemble.IsolationForest : Needs no density model.
-    sklearn.neighbors.LocalOutlierFactor : Compares the density with that of the neighbors.
+    sklearn.neighbors.LocalOutlierFactor : Compares the densities of a sample and of its neighbors.
 
     Notes
     -----

@@ -29,13 +29,13 @@ def register_converters() -> None:
     """Register the converters of this package with skl2onnx.
 
     Afterwards, `skl2onnx.to_onnx` and `skl2onnx.convert_sklearn` convert `GaussianEmbedder`,
-    `GaussianEmbedderCV` and `Gaussianizer`, alone and as steps of pipelines. The output is that of
-    `transform`, calibration included. The converters need opset 13 or later. An encoder with layer
-    normalization needs opset 17.
+    `GaussianEmbedderCV` and `Gaussianizer`, alone and as steps of pipelines. The ONNX model
+    computes the same output as `transform`, with the calibration. The converters need opset 13 or
+    later, and opset 17 for an encoder with layer normalization.
 
-    The arithmetic of the output has the types of `transform`: a network computes in the type of
-    its input, float32 or float64, and the calibration in float64. So the outputs of
-    `transform` and of the ONNX model differ by rounding errors only.
+    The ONNX model computes in the same types as `transform`: the network in the type of the
+    input, float32 or float64, and the calibration in float64. So the outputs of both differ by
+    rounding errors only.
 
     Your own encoder can consist of the layers `torch.nn.Sequential`, `Linear`, `LayerNorm`,
     `BatchNorm1d`, `Dropout`, `Identity`, `ReLU`, `Sigmoid`, `SiLU`, `GELU` and `Tanh`. Other
@@ -87,7 +87,7 @@ def register_converters() -> None:
 
 
 def _parse(scope: Any, model: Any, inputs: list, custom_parsers: Any = None) -> list:
-    """Declare the output: the embedding, also if the estimator is a classifier."""
+    """Declare the output: the embedding, even if the estimator is a classifier."""
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
     check_is_fitted(model)
@@ -138,7 +138,7 @@ class _Graph:
     Parameters
     ----------
     scope, container
-        Those that skl2onnx gives a converter.
+        The arguments that skl2onnx passes to a converter.
     """
 
     def __init__(self, scope: Any, container: Any) -> None:

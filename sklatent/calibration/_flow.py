@@ -30,7 +30,7 @@ class MixtureFlow:
 
     from s = 1 to s = 8, and then division by :math:`\sqrt{9/2}`, so that a standard Gaussian stays
     standard. The centers m_j are 64 k-means centers of the training samples, the weights w_j are
-    the shares of their clusters, and r_j is the probability of center j given x. The flow takes the
+    the shares of their clusters, and r_j is the probability of center j given x. The flow maps the
     density p_s at the start to p_s at the end (Song et al. 2021). The logarithm of the determinant
     of the derivative is therefore a difference of two log-densities. With more noise than
     :math:`s = 1`, fewer of the neighbors of a sample change.

@@ -19,9 +19,9 @@ LOSSES = {
 class PrintLosses(Watcher):
     """Prints a table, with one line for at least `STEPS` steps and one for the last period.
 
-    A line has the number of epochs and steps, the training loss with its parts, minus the
-    criterion on the validation samples, and the time. For a stack, the line has the number of
-    models in place of the losses.
+    A line has the number of epochs and steps, the training loss and its parts, the validation
+    score (minus the criterion), and the time. For a stack, the line has the number of models that
+    still train instead of the losses and the score.
 
     Parameters
     ----------

@@ -19,7 +19,7 @@ class Processes:
 
     All processes have the same samples, weights and generators, so they draw the same batches. Each
     process computes the networks' outputs for its share of a batch and receives the outputs for
-    the other shares. Each then evaluates the objective on the whole batch. So tasks and
+    the other shares. Each process then evaluates the loss of the whole batch. So tasks and
     regularizers compute the same statistics of a batch as in one process.
 
     Parameters
@@ -40,7 +40,7 @@ class Processes:
         return cls(state.num_processes, state.process_index) if state.num_processes > 1 else None
 
     def of_main(self, value: Any) -> Any:
-        """Return the value that process 0 has: a tensor, or an object that can be pickled."""
+        """Return the value of process 0: a tensor, or an object that can be pickled."""
         from accelerate.utils import broadcast, broadcast_object_list
 
         return broadcast(value) if isinstance(value, Tensor) else broadcast_object_list([value])[0]
@@ -60,7 +60,7 @@ class Processes:
     # Training
 
     def equalize(self, module: nn.Module) -> None:
-        """Give a module the weights and buffers that it has in process 0."""
+        """Copy a module's weights and buffers from process 0 to all processes."""
         from accelerate.utils import broadcast
 
         broadcast(list(module.state_dict().values()))
@@ -112,8 +112,8 @@ class Processes:
 class _Gather(torch.autograd.Function):
     """The outputs for a whole batch, from the outputs for a share of it.
 
-    Every process evaluates the loss of the whole batch. So the gradient of its share is a part of
-    the gradient that it has, without communication.
+    Every process evaluates the loss of the whole batch, and so has the gradient for all shares.
+    The backward pass selects the gradient of the process's own share, without communication.
     """
 
     @staticmethod
