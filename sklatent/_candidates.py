@@ -225,7 +225,10 @@ class Candidates:
         if split not in self.folds:
             return None
         fold = self.folds[split]
-        fit = fold.with_weight(reg_weight, copy.deepcopy(fold.net))
+        # As in a single fit, the copies of users' callbacks are shallow.
+        callbacks = [each[1] if isinstance(each, tuple) else each for each in fold.net.callbacks]
+        net = copy.deepcopy(fold.net, {id(each): copy.copy(each) for each in callbacks})
+        fit = fold.with_weight(reg_weight, net)
         try:
             fit.train(fit.epochs)
         except Exception:

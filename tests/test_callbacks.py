@@ -634,15 +634,28 @@ def test_checkpoints_hold_the_best_weights(tmp_path):
     with_callbacks(Checkpoint("train_loss_best", dirname=tmp_path), early_stopping=False)
 
 
+class Writer:
+    def __init__(self):
+        self.scalars = {}
+        self.lock = threading.Lock()  # a real writer has one, and so cannot be copied
+
+    def add_scalar(self, tag, scalar_value, global_step):
+        self.scalars.setdefault(tag, []).append(scalar_value)
+
+
+def test_candidates_that_train_alone_share_the_writer_of_a_logger():
+    writer = Writer()
+    logger = skorch_callbacks.TensorBoard(writer, close_after_train=False)
+    params = {"max_iter": 2, "early_stopping": False, "random_state": 0}
+    model = GaussianEmbedderCV(
+        2, reg_weights=[0.1, 1.0], cv=2, net_params={"callbacks": [("log", logger)]}, **params
+    )
+    with pytest.warns(UserWarning, match="cannot be stacked"):
+        model.fit(X)
+    assert len(writer.scalars["Loss/train_loss"]) == (2 * 2 + 1) * 2  # fits, and epochs
+
+
 def test_loggers_receive_the_losses():
-    class Writer:
-        def __init__(self):
-            self.scalars = {}
-            self.lock = threading.Lock()  # a real writer has one, and so cannot be copied
-
-        def add_scalar(self, tag, scalar_value, global_step):
-            self.scalars.setdefault(tag, []).append(scalar_value)
-
     class Run:
         def __init__(self):
             self.logged = []
