@@ -19,7 +19,7 @@ from sklearn.preprocessing import QuantileTransformer
 
 from sklatent import GaussianEmbedder, Gaussianizer
 
-HIDDEN = (256, 256)  # widths of all networks but those of zuko
+HIDDEN = (256, 256)  # widths of all networks except zuko's
 
 
 class Factors(FactorAnalysis):

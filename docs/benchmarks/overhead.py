@@ -1,8 +1,8 @@
 """Times what GaussianEmbedder costs beyond its arithmetic.
 
 Comparisons on digits, in alternation, each the median of several ratios: `fit` against a
-training loop written by hand, `transform` against that of PCA and against the encoder alone, and
-the layers of `sklatent.networks` against those of torch. See README.md beside this file.
+training loop written by hand, `transform` against PCA and against the encoder alone, and
+the layers of `sklatent.networks` against the layers of torch. See README.md beside this file.
 """
 
 import argparse

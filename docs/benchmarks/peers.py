@@ -33,7 +33,7 @@ from sklatent.metrics import classifier_two_sample_test
 
 REFERENCE = "ours, moment"
 SCORES = ("r2", "g", "c2st", "neighbors", "logistic")
-RACING = ("moment", "kl")  # of ours, in the second table
+TIMED = ("moment", "kl")  # regularizers of ours in the second table
 EPOCHS = (0, 1, 2, 4, 8, 16, 32, 64, 128, "auto")
 
 
@@ -125,7 +125,7 @@ def race(runs, reached):
     columns = [
         text
         for score in ("R^2", "C2ST")
-        for text in (score, *(f"{name}, {unit}" for name in RACING for unit in ("s", "share")))
+        for text in (score, *(f"{name}, {unit}" for name in TIMED for unit in ("s", "share")))
     ]
     table(["peer", "its fit, s", *columns])
     for contender in (name for name in PEERS if name in runs):
@@ -134,7 +134,7 @@ def race(runs, reached):
         for score in ("r2", "c2st"):
             goals = [run.get(score, np.nan) for run in runs[contender]]
             if np.isnan(goals).any():
-                texts += [""] * (1 + 2 * len(RACING))
+                texts += [""] * (1 + 2 * len(TIMED))
                 continue
             texts.append(f"{np.median(goals):.3f}")
             for rounds in reached.values():
@@ -166,7 +166,7 @@ def main():
     print(header())
     for name, X, _ in data_sets(args.data, args.only, args.largest):
         runs = {contender: [] for contender in args.contenders}
-        reached = {regularizer: [] for regularizer in RACING}
+        reached = {regularizer: [] for regularizer in TIMED}
         for seed in range(args.rounds):
             task = {
                 "folder": args.data and str(args.data),

@@ -14,7 +14,7 @@ from pathlib import Path
 from _common import header
 
 HERE = Path(__file__).parent
-#: Arguments, and those of a quick run. Scripts in DATA also take --data.
+#: Arguments, and arguments of a quick run. Scripts in DATA also take --data.
 SCRIPTS = {
     "peers": ("", "--quick --rounds 1 --largest 500"),
     "arithmetic": ("", "--batches 128 --widths 64 --rounds 1 --steps 4"),

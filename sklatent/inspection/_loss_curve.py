@@ -37,7 +37,7 @@ class LossCurveDisplay:
     critic_loss : ndarray of shape (n_iter,) or None
         The training loss of the critic. None without a critic.
     steps : ndarray of shape (n_iter,) or None
-        Number of steps until each value of `loss`. None if the values are those of epochs.
+        Number of steps until each value of `loss`. None if each value belongs to an epoch.
 
     Attributes
     ----------

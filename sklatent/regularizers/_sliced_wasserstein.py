@@ -1,4 +1,4 @@
-"""Sliced Wasserstein distance: compare sorted projections with those of N(0, I)."""
+"""Sliced Wasserstein distance: compare sorted projections with quantiles of N(0, I)."""
 
 import math
 from functools import lru_cache
