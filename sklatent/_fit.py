@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples
 
 from ._callbacks import Tasks
 from ._data import Data, check_classes, split
@@ -159,6 +160,7 @@ class Fit:
         start, sample = fit_start(data, embedder.n_components, random_state)
         if processes is not None:
             start = processes.of_main(start)
+        _warn_of_dominant_value(embedder, start, sample, complete=len(sample) == _num_samples(X))
         embedder._start, embedder.n_components_ = start, len(start.components)
         _set_target(embedder)
         embedder.regularizer_ = resolve_regularizer(embedder.regularizer)
@@ -536,6 +538,20 @@ def fit_start(
     if len(sample) < len(data) and isinstance(data.X, LazySamples) and data.X.sparse is not None:
         X, weight = data.X.sparse, data.sample_weight
     return PCAStart.fit(X, weight, n_components, random_state), sample
+
+
+def _warn_of_dominant_value(embedder: Any, start: PCAStart, sample: Data, complete: bool) -> None:
+    """Warn if one sample determines a component; name its index if the sample is complete."""
+    if (found := start.dominant_value(sample.X, sample.sample_weight)) is None:
+        return
+    index, feature, component, share = found
+    name = getattr(embedder, "feature_names_in_", range(start.mean.size))[feature]
+    warn(
+        f"{f'X[{index}]' if complete else 'One sample'} causes {share:.1%} of the variance of "
+        f"principal component {component}, mainly by its value {sample.X[index, feature]:.6g} of "
+        f"feature {name!r}. The other samples differ little in this component. Correct the "
+        "value, remove the sample, or transform the feature, for example by a logarithm.",
+    )
 
 
 def _set_target(embedder: Any) -> None:

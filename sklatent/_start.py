@@ -17,6 +17,11 @@ from .tasks import NOISE_FLOOR
 FEW_FEATURES = 1000
 
 CONSTANT = "X is constant: at least one feature must vary"
+#: Absolute values of X, and standard deviations, must be in this range: float64 holds squares.
+LEAST, LARGEST = 1e-150, 1e150
+#: One sample dominates a component if it has more than this share of the component's variance,
+#: and is more than FAR standard deviations from the mean.
+DOMINANT, FAR = 0.5, 5.0
 
 
 @dataclass(frozen=True)
@@ -69,15 +74,23 @@ class PCAStart:
         Raises
         ------
         ValueError
-            If X is constant, or if n_components exceeds the rank of X.
+            If X is constant, if n_components exceeds the rank of X, or if the squares of X are
+            too large or too small for float64.
         """
+        row, column = np.unravel_index(abs(X).argmax(), X.shape)
+        largest = float(X[row, column])
+        if abs(largest) > LARGEST:
+            raise ValueError(
+                f"X has the value {largest:.3g} in column {column}, and absolute values must be at "
+                f"most {LARGEST:g}. Correct wrong values, or divide X by a constant."
+            )
         components_of = _sparse_components if issparse(X) else _dense_components
         mean, feature_variances, components, variances, error = components_of(
             X, weight, n_components, random_state
         )
         n, p = X.shape
         k = len(components)
-        scale = np.sqrt(feature_variances.mean())
+        scale = _scale(feature_variances)
         # Two errors can appear as variance: errors of the solver, and rounding of X. Arithmetic on
         # a feature before `fit` adds a few units of rounding error.
         squares = np.square(mean) / 4 + 16 * feature_variances
@@ -88,8 +101,8 @@ class PCAStart:
         if rank < k:
             raise ValueError(
                 f"n_components={k} exceeds the rank of X: only {rank} of its principal "
-                f"components have any variance (n_samples={n}, n_features={p}). "
-                f"Set n_components to at most {rank}."
+                f"components have any variance (n_samples={n}, n_features={p}; {largest:.3g} in "
+                f"column {column} is the largest value). Set n_components to at most {rank}."
             )
         noise_variance = max(0.0, p - variances.sum()) / (p - k) if k < p else 0.0
         return cls(mean, float(scale), components, variances, float(noise_variance))
@@ -110,6 +123,26 @@ class PCAStart:
         noise = max(self.noise_variance, NOISE_FLOOR)
         return np.log(np.minimum(1.0, noise / self.variances))
 
+    def dominant_value(
+        self, X: NDArray, weight: NDArray | None
+    ) -> tuple[int, int, int, float] | None:
+        """Find a sample that causes most of the variance of a component by itself.
+
+        Returns
+        -------
+        tuple or None
+            Indices of the sample, of the feature that contributes most, and of the component, and
+            the sample's share of the component's variance. None if there is no such sample.
+        """
+        u = self.standardize(X) @ self.encoder_skip.T  # (n, k)
+        share = np.square(u) / (len(u) - 1)
+        share *= 1.0 if weight is None else weight[:, None]
+        sample, component = map(int, np.unravel_index(share.argmax(), share.shape))
+        if share[sample, component] <= DOMINANT or abs(u[sample, component]) <= FAR:
+            return None
+        parts = (X[sample] - self.mean) * self.components[component]
+        return sample, int(np.abs(parts).argmax()), component, float(share[sample, component])
+
     def standardize(self, X: NDArray) -> NDArray:
         """Return x~ in the type of X, computed in float64."""
         x = X - self.mean
@@ -119,6 +152,17 @@ class PCAStart:
     def unstandardize(self, x: NDArray) -> NDArray:
         """Return samples in the units of X, in the type of x."""
         return (x * self.scale + self.mean).astype(x.dtype, copy=False)
+
+
+def _scale(feature_variances: NDArray) -> float:
+    """Return the square root of the mean variance per feature."""
+    scale = np.sqrt(feature_variances.mean())
+    if scale < LEAST:
+        raise ValueError(
+            f"X varies too little: its standard deviation per feature is {scale:.3g}, and must be "
+            f"at least {LEAST:g}. Multiply X by a constant."
+        )
+    return float(scale)
 
 
 def _dense_components(
@@ -143,7 +187,7 @@ def _dense_components(
     feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
     if not np.ptp(X, axis=0).any():
         raise ValueError(CONSTANT)
-    rows = np.divide(centered, np.sqrt(feature_variances.mean()), out=centered)
+    rows = np.divide(centered, _scale(feature_variances), out=centered)
     if weight is not None:
         # PCA does not support weights. Samples scaled by the square roots of their weights have
         # the same axes. The mirror image of each sample keeps the mean at zero.
@@ -176,7 +220,7 @@ def _sparse_components(
     if np.array_equal(*min_max_axis(X, axis=0)):
         raise ValueError(CONSTANT)
     feature_variances = feature_variances * (n / (n - 1))
-    scale2 = feature_variances.mean()
+    scale2 = _scale(feature_variances) ** 2
     root = np.ones(n) if weight is None else np.sqrt(weight * (n / weight.sum()))
     rows = diags_array(root).tocsr() @ X
     share = not isinstance(n_components, int | np.integer)

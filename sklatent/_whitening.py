@@ -1,10 +1,17 @@
 """Whitening of samples in any units, of any rank."""
 
+import math
+from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
+
+#: A sample dominates if it has a larger share than this of the variance in some direction, and if
+#: its squared distance from the mean is more than FAR times the mean squared distance.
+DOMINANT, FAR = 0.1, 10.0
+ISOLATED = 5.0  # factor between the distances of outliers and of all other samples
 
 
 class Whitening:
@@ -53,33 +60,51 @@ class Whitening:
     def fit(self, X: NDArray, weight: NDArray | None = None) -> Self:
         """Learn the map from samples X of shape (n, p)."""
         n, p = X.shape
-        self.mean_ = np.average(X.astype(np.float64), axis=0, weights=weight)
-        centered = X - self.mean_
+        # Powers of two as units keep the squares of any finite values finite, without rounding.
+        exponent = np.frexp(np.abs(X).max(axis=0))[1]
+        centered = np.ldexp(X, -exponent, dtype=np.float64)
+        mean = np.average(centered, axis=0, weights=weight)
+        centered -= mean
         # A second pass corrects the rounding errors of the mean, which grow with the offset of X.
-        self.mean_ += np.average(centered, axis=0, weights=weight)
-        centered = np.subtract(X, self.mean_, out=centered)
+        mean += np.average(centered, axis=0, weights=weight)
+        np.ldexp(X, -exponent, out=centered, dtype=np.float64)
+        centered -= mean
         share = np.ones(n) if weight is None else weight * (n / weight.sum())
         variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
         # Arithmetic on a feature before `fit` adds a few units of rounding error.
-        rounding = np.finfo(X.dtype).eps ** 2 * (np.square(self.mean_) / 4 + 16 * variances)
-        self.scale_ = np.sqrt(np.where(variances > rounding, variances, 1.0))
-        rows = np.divide(centered, self.scale_, out=centered)
+        rounding = np.finfo(X.dtype).eps ** 2 * (np.square(mean) / 4 + 16 * variances)
+        varies = variances > rounding
+        spread = np.sqrt(np.where(varies, variances, 1.0))
+        self.mean_ = np.ldexp(mean, exponent)
+        self.scale_ = np.where(varies, np.ldexp(spread, exponent), 1.0)
+        rows = np.divide(centered, spread, out=centered)
         rows *= np.sqrt(share)[:, None]
+        rows[:, ~varies] = 0.0
         values, axes = np.linalg.eigh(rows.T @ rows / (n - 1))
         floor = 10 * p * np.finfo(np.float64).eps * values[-1]  # errors of the eigenvalues
-        floor = floor + np.square(axes).T @ (rounding / self.scale_**2)
+        floor = floor + np.square(axes).T @ np.where(varies, rounding / spread**2, 0.0)
         alive = values > floor
-        self._tolerance = 10 * np.sqrt(floor[~alive].sum())
+        constants = np.ldexp(np.sqrt(rounding), exponent)[~varies]
+        self._tolerance = 10 * math.hypot(np.sqrt(floor[~alive].sum()), *constants)
         axes, roots = axes[:, alive], np.sqrt(values[alive])
         self.axes_ = np.eye(p) if alive.all() else axes
         self.whiten_ = (axes / roots) @ (axes.T @ self.axes_)
         self.unwhiten_ = (self.axes_.T @ axes) @ (axes * roots).T
-        # The factor of volumes in the span is the product of the singular values. With sorted rows
-        # and pivoted columns, QR is accurate for scales of any sizes (Cox & Higham 1998).
-        rows = (self.unwhiten_ * self.scale_).T[np.argsort(-self.scale_)]
-        triangle, _ = qr(rows, mode="r", pivoting=True)
-        self.log_slope_ = -float(np.log(np.abs(np.diag(triangle))).sum())
+        self.log_slope_ = -float(np.log(roots).sum() + np.log(self.scale_[varies]).sum())
+        if not alive.all():
+            self.log_slope_ = self._log_slope_in_span(varies)
         return self
+
+    def _log_slope_in_span(self, varies):
+        # The factor of volumes in the span is the product of the singular values. With sorted rows
+        # and pivoted columns, QR is accurate for scales of very different sizes (Cox & Higham
+        # 1998).
+        scale = np.where(varies, self.scale_, 0.0)
+        largest = scale.max() or 1.0
+        rows = (self.unwhiten_ * (scale / largest)).T[np.argsort(-scale)]
+        triangle, _ = qr(rows, mode="r", pivoting=True)
+        pivots = np.abs(np.diag(triangle))
+        return -float(np.log(pivots).sum() + len(pivots) * np.log(largest))
 
     def transform(self, X: NDArray) -> tuple[NDArray, NDArray]:
         """Return coordinates along the axes (n, r), and the part outside the span (n, p)."""
@@ -107,3 +132,45 @@ class Whitening:
         if self.axes_.shape[0] == self.axes_.shape[1]:
             return np.zeros_like(rows)
         return rows - (rows @ self.axes_) @ self.axes_.T
+
+
+def without_outliers(X: NDArray, weight: NDArray | None = None) -> NDArray:
+    r"""Return which samples X of shape (n, p) are not isolated outliers, as a mask.
+
+    The largest share of a sample in the variance along any direction is its leverage,
+    :math:`w_i |u_i|^2 / (n - 1)`, with the whitened sample u. A value that is wrong by orders of
+    magnitude has a leverage near one. Samples with large leverage are set aside, and the others
+    are whitened again, until no sample dominates. In the units of the others, a sample set aside is
+    an outlier if it is several times farther from the mean than all samples but other outliers. In
+    heavy tails distances increase gradually, so these samples are kept. Samples without which the
+    others span fewer dimensions are kept too.
+    """
+    n = len(X)
+    share = np.ones(n) if weight is None else weight / weight.mean()
+    kept, needed = np.ones(n, bool), np.zeros(n, bool)
+    while True:
+        whitening = Whitening().fit(X[kept], share[kept])
+        u, _ = whitening.transform(X[kept])
+        squares = np.square(u).sum(axis=1)
+        dominant = (share[kept] * squares > DOMINANT * (n - 1)) & (squares > FAR * u.shape[1])
+        aside = np.flatnonzero(kept)[dominant]
+        aside = aside[~needed[aside]]
+        if not aside.size:
+            break
+        kept[aside] = False
+        without = Whitening().fit(X[kept], share[kept])
+        if without.axes_.shape[1] < u.shape[1]:
+            _, outside = without.transform(X[aside])
+            needed[aside] = ~without.contains(X[aside], outside)
+            kept |= needed
+    aside = np.flatnonzero(~kept)
+    if not aside.size:
+        return kept
+    with np.errstate(over="ignore", invalid="ignore"):
+        distance = np.abs(whitening.transform(X)[0]).max(axis=1)
+    distance[np.isnan(distance)] = np.inf
+    aside = aside[np.argsort(-distance[aside])]
+    farthest = pairwise([*distance[aside], distance[kept].max()])
+    gaps = [number for number, (one, two) in enumerate(farthest, 1) if one > ISOLATED * two]
+    outliers = aside[: max(gaps, default=0)]
+    return ~np.isin(np.arange(n), outliers)

@@ -33,6 +33,10 @@ def with_(value):
         (X[:1], r"1 sample\(s\) .* while a minimum of 2 is required"),
         (np.ones((40, 5)), "X is constant"),
         (1e9 + np.zeros((40, 5)), "X is constant"),
+        (1e170 * X, "in column [0-4], and absolute values must be at most 1e.150"),
+        (1e-170 * X, "X varies too little"),
+        (with_(-1e200), "X has the value -1e.200 in column 0"),
+        (with_(1e20), "exceeds the rank of X: only 1 .* 1e.20 in column 0 is the largest value"),
         (np.repeat(X[:, :1], 5, axis=1), "n_components=2 exceeds the rank of X: only 1"),
     ],
 )

@@ -58,6 +58,33 @@ def fitted(request):
 # The density
 
 
+@pytest.mark.parametrize("wrong", [(10, 10), (100, 1e4), (0, -1e300)])
+@pytest.mark.parametrize("seed", range(3))
+def test_one_wrong_sample_does_not_change_the_density(seed, wrong):
+    X, test = moons(500, seed), moons(1000, seed + 100)
+    expected = Gaussianizer(random_state=seed).fit(X).score(test)
+    score = Gaussianizer(random_state=seed).fit([*X, wrong]).score(test)
+    assert score == pytest.approx(expected, abs=0.1)
+
+
+def test_samples_far_away_do_not_choose_the_map():
+    # Five samples of 5000 are too few to dominate the covariance, and too far for any round.
+    X, test = moons(5000, 0), moons(1000, 1)
+    expected = Gaussianizer(random_state=0).fit(X).score(test)
+    X[:5] = [[8, 8], [-9, 7], [10, 0], [-7, -9], [0, 9]]
+    assert Gaussianizer(random_state=0).fit(X).score(test) == pytest.approx(expected, abs=0.1)
+
+
+@pytest.mark.parametrize("factor", [1e170, 1e-170])
+def test_units_of_any_size(factor):
+    X = moons(500, 0)
+    small, large = (Gaussianizer(random_state=0).fit(each) for each in (X, factor * X))
+    assert_allclose(large.transform(factor * X), small.transform(X), atol=1e-6)
+    shift = -2 * np.log(factor)
+    assert_allclose(large.score_samples(factor * X), small.score_samples(X) + shift, atol=1e-6)
+    assert_allclose(large.inverse_transform(large.transform(factor * X)) / factor, X, atol=1e-9)
+
+
 def test_density_is_the_change_of_variables(fitted):
     X, gaussianizer = fitted
     X, p, std = X[:40], X.shape[1], X.std(axis=0)

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
@@ -294,3 +295,32 @@ def test_sparse_samples_have_a_rank(few_features, monkeypatch):
         fit(csr_array(X), 5)
     with pytest.raises(ValueError, match="X is constant"):
         fit(csr_array(np.ones((100, 10))), 5)
+
+
+# A wrong value
+
+
+def wrong(n, value):
+    X = np.random.default_rng(0).standard_normal((n, 3))
+    X[17, 1] = value
+    return X
+
+
+def test_a_value_that_determines_a_component_is_named():
+    X = pd.DataFrame(wrong(500, -999.0), columns=["a", "b", "c"])
+    embedder = GaussianEmbedder(2, max_iter=0)
+    message = r"^X\[17\] causes 99.\d% of the variance of principal component 0, .* -999 .* 'b'"
+    with pytest.warns(UserWarning, match=message):
+        embedder.fit(X)
+    with pytest.warns(UserWarning, match="value -999 of feature 1"):
+        embedder.fit(csr_array(X.to_numpy()))
+    # Some samples are not used, so the index would be another sample's.
+    with pytest.warns(UserWarning, match="^One sample causes"):
+        embedder.fit(X, sample_weight=np.arange(500) > 0)
+
+
+def test_heavy_tails_and_small_data_have_no_wrong_value():
+    for seed in range(5):
+        heavy = np.random.default_rng(seed).standard_t(3, size=(300, 3))
+        GaussianEmbedder(2, max_iter=0).fit(heavy)
+    GaussianEmbedder(2, max_iter=0).fit(wrong(18, 5.0))

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
-from sklatent._whitening import Whitening
+from sklatent._whitening import Whitening, without_outliers
 
 
 def correlated(n, p, seed):
@@ -25,7 +25,7 @@ def test_mean_is_zero_and_weighted_covariance_the_identity():
 @pytest.mark.parametrize("seed", range(5))
 def test_log_slope_is_the_log_determinant_for_units_of_any_size(seed):
     X = correlated(100, 6, seed)
-    scales = 10.0 ** np.random.default_rng(seed).uniform(-30, 30, 6)
+    scales = 10.0 ** np.random.default_rng(seed).uniform(-250, 250, 6)
     expected = -np.linalg.slogdet(np.cov(X.T))[1] / 2 - np.log(scales).sum()
     assert Whitening().fit(X * scales).log_slope_ == pytest.approx(expected, abs=1e-8)
 
@@ -62,3 +62,42 @@ def test_constants_are_exactly_zero(constant):
     whitening = Whitening().fit(X)
     u, outside = whitening.transform(X)
     assert not whitening.join(u, outside)[:, 1].any()
+
+
+@pytest.mark.parametrize("factor", [1e170, 1e-170, 1e-300])
+def test_coordinates_of_huge_and_tiny_values(factor):
+    X = correlated(200, 3, 0)
+    u, _ = Whitening().fit(X).transform(X)
+    assert_allclose(Whitening().fit(factor * X).transform(factor * X)[0], u, atol=1e-10)
+
+
+@pytest.mark.parametrize(("n", "value"), [(500, 30), (20_000, 200), (1000, 1e6), (1000, -1e200)])
+def test_wrong_cells_are_outliers(n, value):
+    X = correlated(n, 3, 0)
+    X[7, 2] = X[11, 0] = 10 * value
+    X[13, 1] = value  # hidden by the other two at first
+    assert_array_equal(np.flatnonzero(~without_outliers(X)), [7, 11, 13])
+
+
+@pytest.mark.parametrize("df", [2, 3, 100])
+def test_heavy_tails_have_no_outliers(df):
+    # The largest of many distances is a few times the next one at most.
+    for seed in range(10):
+        assert without_outliers(np.random.default_rng(seed).standard_t(df, size=(1000, 3))).all()
+
+
+def test_the_only_sample_of_a_category_is_no_outlier():
+    # Without this sample, the feature would be constant.
+    X = np.insert(correlated(1000, 2, 0), 1, 0.0, axis=1)
+    X[5, 1] = 1
+    assert without_outliers(X).all()
+    X[9, 0] = 1e9
+    assert_array_equal(np.flatnonzero(~without_outliers(X)), [9])
+
+
+def test_a_large_weight_makes_no_outlier():
+    X, weight = correlated(500, 3, 0), np.ones(500)
+    weight[3] = 1000
+    assert without_outliers(X, weight).all()
+    X[4] = 1e5
+    assert_array_equal(np.flatnonzero(~without_outliers(X, weight)), [4])

@@ -14,6 +14,7 @@ from scipy.stats import chi2
 from .._epps_pulley import KNOTS as FREQUENCIES
 from .._epps_pulley import NORMAL as NORMAL_CF
 from .._epps_pulley import WEIGHTS as EPPS_PULLEY
+from .._whitening import without_outliers
 from ._affine import AffineCalibration
 from ._flow import MixtureFlow
 from ._splines import KNOTS, Splines
@@ -31,6 +32,7 @@ BANDWIDTH = 2.5  # times n^(-1/5), in standard deviations
 FLOW_COMPONENTS = 32  # largest number with a flow: 64 centers are far apart in more components
 PATIENCE = 16  # rounds in which the log-density of held-out samples must increase
 LEAST_GAIN = 1e-4  # increase that counts, in nats: far above rounding errors
+BOUND = 5.0  # of one sample's change of log-density, in nats per component: limits outliers
 LEAST_SLOPE = 3e-5  # of all maps together: limits how much the inverse amplifies errors
 SPENT = 1 / 16  # share of the remaining logarithm of LEAST_SLOPE that a round may use
 EXTREMES = 1.5  # samples on each side where no map is estimated; not an integer: no ties
@@ -253,23 +255,27 @@ def _choose(u: NDArray, weight: NDArray | None, rng: np.random.Generator) -> tup
         last = AffineCalibration().fit(u, w)
         return log_slope + last.log_slope + _log_normal(last.transform(v))
 
+    def gain(u: NDArray, v: NDArray, log_slope: NDArray) -> tuple[float, float]:
+        bound = BOUND * u.shape[1]
+        gains = np.clip(log_density(u, v, log_slope) - affine, -bound, bound)
+        mean = np.average(gains, weights=held_weight)
+        return mean, np.sqrt(np.average((gains - mean) ** 2, weights=held_weight))
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a rare value may be absent from the rest
         affine = log_density(u, v, log_slope)
         flow = None
         if 1 < u.shape[1] <= FLOW_COMPONENTS:
             flow = MixtureFlow().fit(u, w, rng)
-            gain = log_density(flow.transform(u), *flow.forward(v)) - affine
-            flow = flow if np.average(gain, weights=held_weight) > 0 else None
+            flow = flow if gain(flow.transform(u), *flow.forward(v))[0] > 0 else None
         best, error, n_maps = 0.0, 0.0, 0
         for count, (layer, moved) in enumerate(_layers(u, w, rng, flow), start=1):
             v, log_slopes = layer.forward(v)
             log_slope += log_slopes
-            gain = log_density(moved, v, log_slope) - affine
-            if (mean := np.average(gain, weights=held_weight)) > best + LEAST_GAIN:
+            mean, deviation = gain(moved, v, log_slope)
+            if mean > best + LEAST_GAIN:
                 best, n_maps = mean, count
-                variance = np.average((gain - mean) ** 2, weights=held_weight)
-                error = np.sqrt(variance / _effective(len(held), held_weight))
+                error = deviation / np.sqrt(_effective(len(held), held_weight))
             elif count >= n_maps + PATIENCE:
                 break
     # A gain below its standard error is often chance.
@@ -361,8 +367,11 @@ class Gaussianization:
         """Learn the map from samples u of shape (n, k).
 
         Collapsed directions get the affine map only, and `AffineCalibration` warns about them.
+        Isolated outliers are left out.
         """
         rng = np.random.default_rng(self.random_state)
+        kept = without_outliers(u, weight)
+        u, weight = u[kept], None if weight is None else weight[kept]
         self._first = AffineCalibration().fit(u, weight)
         u = self._first.transform(u.astype(np.float64))
         variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(u.T, aweights=weight)))
