@@ -31,6 +31,8 @@ OWNED_NET_PARAMS = {
     "device": "pass device to the estimator",
     "verbose": "pass verbose to the estimator",
     "warm_start": "pass warm_start to the estimator",
+    "optimizer__lr": "pass learning_rate_init",
+    "callbacks__patience": "pass tol and n_iter_no_change",
 } | dict.fromkeys(
     (
         "iterator_train",
@@ -42,6 +44,7 @@ OWNED_NET_PARAMS = {
         "processes",
         "history",
         "predict_nonlinearity",
+        "callbacks__loss_curves",
     ),
     "the estimator sets it",
 )
@@ -201,9 +204,10 @@ def resolve_net_params(value: dict[str, Any] | None) -> dict[str, Any]:
     """Return the further parameters of the skorch net."""
     params = dict(value or {})
     for name in params:
-        if (owned := name.split("__")[0]) in OWNED_NET_PARAMS:
-            raise ValueError(f"net_params must not hold {name!r}: {OWNED_NET_PARAMS[owned]}")
-        if name in ("callbacks__loss_curves", "callbacks__patience"):
+        for owned, instead in OWNED_NET_PARAMS.items():
+            if f"{name}__".startswith(f"{owned}__"):
+                raise ValueError(f"net_params must not hold {name!r}: {instead}")
+        if name.endswith("_"):
             raise ValueError(f"net_params must not hold {name!r}: the estimator sets it")
     callbacks = params.get("callbacks") or []
     if not isinstance(callbacks, list):
