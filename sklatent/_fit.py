@@ -182,7 +182,9 @@ class Fit:
         known = getattr(embedder, "classes_", [])
         if not (classes is None or np.array_equal(np.unique(classes), known)):
             raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
-        data = Data.check(embedder, embedder.task_, X, y, sample_weight, reset=False)
+        fitted = embedder.task_
+        data = Data.check(embedder, fitted, X, y, sample_weight, reset=False)
+        embedder.task_ = task = resolve_task(embedder.task)
         embedder.regularizer_ = resolve_regularizer(embedder.regularizer)
         _set_target(embedder)
         was = embedder._fixed
@@ -192,11 +194,9 @@ class Fit:
                     f"{name} cannot change between fits that resume one another: it was "
                     f"{was[name]!r}, got {now!r}"
                 )
-        task = resolve_task(embedder.task)
         if task is not None:
-            before = vars(embedder.task_).items()
+            before = vars(fitted).items()
             task.__dict__.update({name: value for name, value in before if name[-1] == "_"})
-        embedder.task_ = task
         net = embedder.net_
         net.set_objective(_objective(embedder))
         net.batch_size, net.verbose = _batch_size(embedder, len(data)), embedder.verbose
@@ -582,7 +582,9 @@ def _set_task(embedder: Any, sample: Data, labels: ArrayLike | None) -> None:
 
 def _fixed(embedder: Any) -> dict[str, Any]:
     """Return the parameters that cannot change when a fit resumes."""
-    regularizer, task = embedder.regularizer_, embedder.task
+    regularizer = embedder.regularizer_
+    net_params = dict(embedder.net_params or {})
+    net_params["callbacks"] = copy.copy(net_params.get("callbacks")) or []
     widths = None
     if isinstance(regularizer, Adversarial):
         widths = resolve_hidden_layer_sizes(regularizer.critic_hidden_layer_sizes)
@@ -593,13 +595,13 @@ def _fixed(embedder: Any) -> dict[str, Any]:
         "encoder": embedder.encoder,
         "decoder": embedder.decoder,
         "init": embedder.init,
-        "device": embedder.device,
-        "net_params": embedder.net_params,
-        "task": task if isinstance(task, str) else type(task).__name__,
-        "error of Reconstruction": getattr(task, "error", None),
+        "device": str(embedder.device),
+        "net_params": net_params,
+        "task": type(embedder.task_).__name__,
         "a stochastic encoder": is_stochastic(regularizer),
         "regularizer=Adversarial(joint=...)": getattr(regularizer, "joint", None),
-        # `regularizer_` holds a copy of the user's object.
+        # `task_` and `regularizer_` hold copies of the user's objects.
+        "error of Reconstruction": getattr(embedder.task, "error", "squared"),
         "critic": getattr(embedder.regularizer, "critic", None),
         "critic_hidden_layer_sizes": widths,
     }

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import warnings
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -26,8 +27,13 @@ from sklatent import GaussianEmbedder
 from sklatent._fit import _draws
 from sklatent.calibration import AffineCalibration, Gaussianization
 from sklatent.metrics import epps_pulley_test
-from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
-from sklatent.tasks import Reconstruction, Task
+from sklatent.regularizers import (
+    Adversarial,
+    KLDivergence,
+    MomentMatching,
+    SlicedEppsPulley,
+)
+from sklatent.tasks import Classification, Reconstruction, Regression, Task
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
@@ -899,6 +905,53 @@ def test_warm_start_keeps_its_shapes(params):
     embedder = GaussianEmbedder(2, max_iter=1, warm_start=True).fit(DATA["wine"])
     with pytest.raises(ValueError, match="cannot change between fits that resume one another"):
         embedder.set_params(**params).fit(DATA["wine"])
+
+
+@pytest.mark.parametrize(
+    ("params", "same"),
+    [
+        ({}, {"net_params": {}}),
+        ({}, {"net_params": {"callbacks": None}}),
+        ({}, {"net_params": {"callbacks": []}}),
+        ({}, {"task": Reconstruction()}),
+        ({"task": Reconstruction()}, {"task": "reconstruction"}),
+        ({"task": "regression"}, {"task": Regression()}),
+        ({"task": "classification"}, {"task": Classification()}),
+        ({"task": Distance(0.0).loss}, {"task": partial(Distance(0.0).loss)}),
+        ({}, {"regularizer": MomentMatching()}),
+        ({"regularizer": "kl"}, {"regularizer": KLDivergence()}),
+        ({"regularizer": "adversarial"}, {"regularizer": Adversarial()}),
+        (
+            {"regularizer": Adversarial(critic_hidden_layer_sizes=(8,))},
+            {"regularizer": Adversarial(critic_hidden_layer_sizes=np.array([8]))},
+        ),
+        ({"hidden_layer_sizes": (8,)}, {"hidden_layer_sizes": [8]}),
+        ({"hidden_layer_sizes": [8]}, {"hidden_layer_sizes": np.int64(8)}),
+        ({}, {"n_components": np.int64(2)}),
+        ({}, {"activation": np.str_("silu")}),
+        ({}, {"device": torch.device("cpu")}),
+    ],
+    ids=str,
+)
+def test_the_same_in_other_words_is_no_change(params, same):
+    X, y = DATA["wine"], load_wine().target
+    make = {"max_iter": 1, "warm_start": True, "early_stopping": False, "random_state": 0}
+    first, second = (GaussianEmbedder(2, **make).set_params(**params).fit(X, y) for _ in range(2))
+    expected = first.fit(X, y).partial_fit(X, y).transform(X)
+    again = second.set_params(**same).fit(X, y).partial_fit(X, y)
+    np.testing.assert_array_equal(again.transform(X), expected)
+
+
+def test_a_change_inside_net_params_is_a_change():
+    for net_params, change in (
+        ({}, lambda given: given.update(optimizer__weight_decay=1.0)),
+        ({"callbacks": []}, lambda given: given["callbacks"].append(Callback())),
+    ):
+        embedder = GaussianEmbedder(2, max_iter=1, warm_start=True, net_params=net_params)
+        embedder.fit(DATA["wine"])
+        change(embedder.net_params)
+        with pytest.raises(ValueError, match="net_params cannot change"):
+            embedder.fit(DATA["wine"])
 
 
 def test_partial_fit_learns_from_a_stream(digits):
