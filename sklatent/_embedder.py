@@ -187,7 +187,9 @@ class GaussianEmbedder(
         Share of the samples that early stopping sets aside, at most 5,000 samples.
 
     warm_start : bool, default=False
-        Whether `fit` continues from the last fit's weights, units, optimizer and random state.
+        Whether `fit` continues from the last fit's weights, units, optimizer and random state. If
+        X has fewer than ten samples per component, and fewer than the last calibration was fitted
+        to, `fit` keeps the calibration, `noise_variance_` and `n_active_components_`.
 
     device : str or torch.device, default="cpu"
         Device to train on. "auto" is the first of "cuda", "xpu" and "mps" that is available, else
@@ -500,9 +502,11 @@ class GaussianEmbedder(
     ) -> Self:
         """Train for one epoch on a batch of samples from a stream.
 
-        The first call fixes the start (principal components), the units and the classes. Every
-        call keeps a uniform random subset of all samples so far, and fits the calibration and
-        `noise_variance_` again on this subset if it holds at least ten samples per component.
+        The first call fixes the start (principal components), the units and the classes. A stream
+        that begins with `partial_fit` keeps a uniform random subset of all samples so far, and
+        every call fits the calibration and `noise_variance_` again on this subset. After `fit`,
+        also with ``warm_start=True``, `partial_fit` only trains: the calibration,
+        `noise_variance_` and `n_active_components_` stay as `fit` set them.
 
         Parameters
         ----------

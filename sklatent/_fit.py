@@ -59,6 +59,7 @@ RESERVOIR = 4096  # samples of a stream kept for the calibration
 CALIBRATION = 2**17  # most samples of large or sparse data that the calibration is fitted to
 STALE = (  # attributes of an earlier fit that a new one does not always set
     "_model",
+    "_n_calibrated",
     "_reservoir",
     "classes_",
     "noise_variance_",
@@ -374,33 +375,36 @@ class Fit:
 
     def finish(self) -> None:
         """Fit the calibration, and set the fitted attributes of the embedder."""
+        # A later `partial_fit` keeps this calibration.
+        vars(self.embedder).pop("_reservoir", None)
         data, held_out = self.data, self.valid
         index = data.sample(CALIBRATION, self.net.seed, also=held_out)
         if index is not None:
             data = data.take(index)
             held_out = None if held_out is None else np.searchsorted(index, held_out)
-        self._finish(self._standardized(data), data.sample_weight, held_out, calibrate=True)
+        self._finish(self._standardized(data), data.sample_weight, held_out)
 
     def finish_batch(self) -> None:
-        """Add the data to the kept samples of the stream, and finish with the kept samples."""
+        """Set the fitted attributes; if no `fit` came before, calibrate on the kept samples."""
         embedder = self.embedder
         past: Any = copy.deepcopy(getattr(embedder, "_reservoir", None))
-        if past is None:
+        if not hasattr(embedder, "_model"):
             past = Reservoir(RESERVOIR, check_random_state(self.net.draw_seed()))
+        if past is None:
+            self._finish()
+            return
         # Every call embeds the kept samples again: float32 halves memory and time.
         past.add(self._standardized(self.data, np.float32), self.data.sample_weight)
         embedder._reservoir = past
-        enough = len(past.samples) >= 10 * embedder.n_components_
-        self._finish(past.samples, past.weight, None, calibrate=enough)
+        self._finish(past.samples, past.weight)
 
     def _finish(
         self,
-        x: NDArray | LazySamples,
-        weight: NDArray | None,
-        held_out: NDArray | None,
-        calibrate: bool,
+        x: NDArray | LazySamples | None = None,
+        weight: NDArray | None = None,
+        held_out: NDArray | None = None,
     ) -> None:
-        """Finish with standardized samples x; the first time, always fit the calibration.
+        """Finish with standardized samples x; without x, keep the calibration.
 
         `held_out` are the indices of the samples set aside, or None.
         """
@@ -408,13 +412,17 @@ class Fit:
         before: Model | None = getattr(embedder, "_model", None)
         embedder.net_ = net
         embedder._model = model = Model(embedder._start, embedder._target, net.uncompiled)
-        mean, log_var = model.encode_standardized(x)
-        if is_stochastic(embedder.regularizer_):
-            self._count_active(mean, weight)
-        if before is not None and not calibrate:
+        n_before = getattr(embedder, "_n_calibrated", 0)
+        # A few samples must not replace the calibration that more samples gave.
+        if x is None or len(x) < min(10 * embedder.n_components_, n_before):
+            assert before is not None
             model.calibration, model.prior = before.calibration, before.prior
             model.noise_variance = before.noise_variance
         else:
+            embedder._n_calibrated = len(x)
+            mean, log_var = model.encode_standardized(x)
+            if log_var is not None:
+                self._count_active(mean, weight)
             if embedder.calibration == "affine":
                 model.calibration = AffineCalibration().fit(mean, weight)
             elif embedder.calibration == "gaussianize" and log_var is None:

@@ -980,17 +980,30 @@ def test_partial_fit_knows_the_classes_to_come(digits):
         fewer.partial_fit(train, y)
 
 
-def test_ten_samples_per_component_renew_the_calibration(digits):
-    X = digits[0]
-    fitted = GaussianEmbedder(8, max_iter=1, random_state=0).fit(X)
-    before, noise = fitted.transform(X), fitted.noise_variance_
-    fitted.set_params(learning_rate_init=1e-30)  # the encoder stays as it is
-    for n, renewed in ((79, False), (80, True)):
-        embedder = copy.deepcopy(fitted).partial_fit(X[: n - 2]).partial_fit(X[n - 2 : n])
-        assert np.allclose(embedder.transform(X), before, atol=1e-5) is not renewed
-        assert (embedder.noise_variance_ != noise).any() == renewed
-    Z = embedder.transform(X[:80])
-    np.testing.assert_allclose(np.cov(Z.T), np.eye(8), atol=1e-4)
+def test_partial_fit_keeps_the_calibration_of_fit():
+    X = scale(DATA["wine"])
+    still = {"learning_rate_init": 1e-30}  # the encoder stays as it is
+    embedder = GaussianEmbedder(2, early_stopping=False, max_iter=1, warm_start=True, **still)
+    for fit in (embedder.fit, embedder.partial_fit(X[:50]).fit):
+        noise = fit(X).noise_variance_
+        embedder.partial_fit(X[:25]).partial_fit(X[25:75])
+        np.testing.assert_allclose(np.cov(embedder.transform(X).T), np.eye(2), atol=1e-5)
+        np.testing.assert_array_equal(embedder.noise_variance_, noise)
+
+
+def test_a_warm_started_fit_of_few_samples_keeps_the_calibration():
+    X = scale(DATA["wine"])
+    make = {"early_stopping": False, "max_iter": 5, "warm_start": True, "random_state": 0}
+    embedder = GaussianEmbedder(2, learning_rate_init=1e-30, **make).fit(X)
+    before, noise = embedder.transform(X), embedder.noise_variance_
+    for n in (2, 19):  # ten for each component would be 20
+        np.testing.assert_allclose(embedder.fit(X[:n]).transform(X), before, atol=1e-5)
+        np.testing.assert_array_equal(embedder.noise_variance_, noise)
+    np.testing.assert_allclose(np.cov(embedder.fit_transform(X[:20]).T), np.eye(2), atol=1e-5)
+    # Few samples are enough if the last calibration had no more.
+    embedder = GaussianEmbedder(2, **make).fit(X[:8])
+    for n in (8, 8, 9):
+        np.testing.assert_allclose(np.cov(embedder.fit_transform(X[:n]).T), np.eye(2), atol=1e-5)
 
 
 # Gaussianizing calibration
@@ -1110,14 +1123,13 @@ def test_gaussianized_posterior_is_that_of_mapped_draws(digits, two_stages):
     np.testing.assert_allclose(mean, z, atol=1e-5)
 
 
-def test_the_prior_is_kept_until_a_stream_has_enough_samples(digits):
+def test_partial_fit_keeps_the_prior_of_fit(digits):
     X = digits[0]
     fitted = GaussianEmbedder(
         8, regularizer="kl", calibration="gaussianize", max_iter=1, random_state=0
     ).fit(X)
     before = fitted._model.prior
-    assert fitted.partial_fit(X[:40])._model.prior is before
-    assert fitted.partial_fit(X[:60])._model.prior is not before
+    assert fitted.partial_fit(X[:100])._model.prior is before
 
 
 # Errors and noise of a reconstruction
