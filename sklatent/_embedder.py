@@ -502,11 +502,14 @@ class GaussianEmbedder(
     ) -> Self:
         """Train for one epoch on a batch of samples from a stream.
 
-        The first call fixes the start (principal components), the units and the classes. A stream
-        that begins with `partial_fit` keeps a uniform random subset of all samples so far, and
-        every call fits the calibration and `noise_variance_` again on this subset. After `fit`,
-        also with ``warm_start=True``, `partial_fit` only trains: the calibration,
-        `noise_variance_` and `n_active_components_` stay as `fit` set them.
+        The first call fixes the start (principal components), the units and the classes, and needs
+        at least two samples. A stream that begins with `partial_fit` keeps a uniform random subset
+        of all samples so far, and every call fits the calibration and `noise_variance_` again on
+        this subset. After `fit`, also with ``warm_start=True``, `partial_fit` only trains: the
+        calibration, `noise_variance_` and `n_active_components_` stay as `fit` set them.
+
+        A single sample has no distribution, so a call with one sample trains for the task alone,
+        except with the regularizers "kl" and "adversarial".
 
         Parameters
         ----------

@@ -184,7 +184,7 @@ class Fit:
         if not (classes is None or np.array_equal(np.unique(classes), known)):
             raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
         fitted = embedder.task_
-        data = Data.check(embedder, fitted, X, y, sample_weight, reset=False)
+        data = Data.check(embedder, fitted, X, y, sample_weight, reset=False, least=1)
         embedder.task_ = task = resolve_task(embedder.task)
         embedder.regularizer_ = resolve_regularizer(embedder.regularizer)
         _set_target(embedder)
@@ -459,7 +459,9 @@ class Fit:
         if isinstance(embedder.regularizer_, Adversarial):
             embedder.critic_ = net.critic_.module
             embedder.critic_loss_curve_ = [period["critic_loss"] for period in net.history]
-            embedder.critic_gap_ = net.critic_gap(self.valid_samples or self._in_memory())
+            samples = self.valid_samples or self._in_memory()
+            if len(samples) > 1:  # one draw has no standard deviation
+                embedder.critic_gap_ = net.critic_gap(samples)
         scores = net.patience.scores_
         missing = [np.nan] * (len(net.history) + 1 - len(scores))
         embedder.validation_scores_ = scores + missing if scores else None

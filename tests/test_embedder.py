@@ -28,6 +28,7 @@ from sklatent._fit import _draws
 from sklatent.calibration import AffineCalibration, Gaussianization
 from sklatent.metrics import epps_pulley_test
 from sklatent.regularizers import (
+    REGULARIZERS,
     Adversarial,
     KLDivergence,
     MomentMatching,
@@ -996,7 +997,7 @@ def test_a_warm_started_fit_of_few_samples_keeps_the_calibration():
     make = {"early_stopping": False, "max_iter": 5, "warm_start": True, "random_state": 0}
     embedder = GaussianEmbedder(2, learning_rate_init=1e-30, **make).fit(X)
     before, noise = embedder.transform(X), embedder.noise_variance_
-    for n in (2, 19):  # ten for each component would be 20
+    for n in (1, 2, 19):  # ten for each component would be 20
         np.testing.assert_allclose(embedder.fit(X[:n]).transform(X), before, atol=1e-5)
         np.testing.assert_array_equal(embedder.noise_variance_, noise)
     np.testing.assert_allclose(np.cov(embedder.fit_transform(X[:20]).T), np.eye(2), atol=1e-5)
@@ -1004,6 +1005,47 @@ def test_a_warm_started_fit_of_few_samples_keeps_the_calibration():
     embedder = GaussianEmbedder(2, **make).fit(X[:8])
     for n in (8, 8, 9):
         np.testing.assert_allclose(np.cov(embedder.fit_transform(X[:n]).T), np.eye(2), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        *({"regularizer": name} for name in REGULARIZERS),
+        {"regularizer": MomentMatching() + KLDivergence()},
+        {"task": Reconstruction("weighted")},
+        {"task": "classification"},
+        {"task": "regression"},
+        {"task": lambda x, z, output, y: (z[:, 0] - y).square()},
+        {"task": None},
+        {"task": None, "regularizer": "sliced"},
+    ],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore:task=None")
+def test_a_stream_can_end_with_a_single_sample(params):
+    X, y = scale(DATA["wine"]), load_wine().target
+    embedder = GaussianEmbedder(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0, **params)
+    classes = [0, 1, 2] if params.get("task") == "classification" else None
+    streamed = copy.deepcopy(embedder).partial_fit(X[:100], y[:100], classes)
+    for each in (streamed, embedder.fit(X, y)):
+        before = [value.clone() for value in each.net_.module_.parameters()]
+        each.partial_fit(X[-1:], y[-1:])
+        moved = zip(before, each.net_.module_.parameters(), strict=True)
+        assert not all(map(torch.equal, *zip(*moved, strict=True)))
+        assert np.isfinite(each.transform(X)).all()
+        assert np.isfinite([*each.loss_curve_, *each.regularizer_curve_]).all()
+        assert np.isfinite(getattr(each, "critic_gap_", 0))
+        assert getattr(each, "n_active_components_", 2) > 0
+    Z = streamed.transform(X[[*range(100), -1]])  # calibrated with the last sample
+    np.testing.assert_allclose(np.cov(Z.T), np.eye(2), atol=1e-4)
+
+
+def test_a_stream_cannot_begin_with_a_single_sample():
+    X = DATA["wine"]
+    with pytest.raises(ValueError, match=r"1 sample\(s\) .* while a minimum of 2 is required"):
+        GaussianEmbedder(2).partial_fit(X[:1])
+    with pytest.raises(ValueError, match="positive for at least 2 samples, got 1"):
+        GaussianEmbedder(2).partial_fit(X[:3], sample_weight=[0, 1, 0])
 
 
 # Gaussianizing calibration

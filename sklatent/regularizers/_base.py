@@ -62,7 +62,8 @@ class Regularizer(ABC, BaseEstimator):
         Parameters
         ----------
         embedding : Embedding
-            Tensors of shape (..., n, k), in standard coordinates. Leading axes are models.
+            Tensors of shape (..., n, k), in standard coordinates. Leading axes are models. n is at
+            least 2, unless the penalty is `in_nats`.
         n_rows : float or Tensor of shape (...), default=inf
             Number of samples that batches are drawn from without replacement. Infinite if each
             batch consists of new draws.
@@ -80,6 +81,9 @@ class Regularizer(ABC, BaseEstimator):
     def penalty(self, embedding: Embedding, nats: float = 1.0, **kwargs: Any) -> Tensor:
         """Return the penalty in units of the task's loss.
 
+        The penalty of a batch of one sample is zero, unless it is `in_nats`: one sample has no
+        distribution to compare with N(0, I).
+
         Parameters
         ----------
         embedding : Embedding
@@ -88,8 +92,12 @@ class Regularizer(ABC, BaseEstimator):
         **kwargs
             Arguments of ``__call__``.
         """
-        value = self(embedding, **kwargs)
-        return value / nats if self.in_nats else value
+        if self.in_nats:
+            return self(embedding, **kwargs) / nats
+        if embedding.sample.shape[-2] == 1:
+            # A loss without a task still needs a gradient.
+            return 0 * embedding.sample.sum(dim=(-2, -1))
+        return self(embedding, **kwargs)
 
     def __add__(self, other: "Regularizer") -> "Regularizer":
         return Sum(self, other)

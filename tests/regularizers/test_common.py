@@ -77,6 +77,14 @@ def test_normal_draws_score_zero_and_are_the_best_scale(regularizer, n, k):
     assert slope.mean() / curvature == pytest.approx(0, abs=0.02)
 
 
+@every
+def test_a_single_sample_has_no_distance(regularizer):
+    u = torch.randn(3, 1, 2, generator=seeded(), requires_grad=True)
+    value = regularizer.penalty(Embedding(u, None, u), generator=seeded())
+    assert_close(value, torch.zeros(3))
+    assert_close(torch.autograd.grad(value.sum(), u)[0], torch.zeros(3, 1, 2))
+
+
 def two_clusters(normal):
     along, across = normal.unbind(-1)
     return torch.stack([0.8 * along.sign() + 0.6 * along.roll(1, dims=-1), across], dim=-1)
