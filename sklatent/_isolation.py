@@ -3,8 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from typing import Any
+from contextlib import ExitStack, contextmanager
 
 import torch
 
@@ -35,21 +34,26 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
-def no_autocast() -> AbstractContextManager[Any]:
-    """Compute a block without the caller's autocast, whose types NumPy does not have."""
-    stack = None
-    for device in ("cpu", "cuda", "mps", "xpu"):
-        if torch.is_autocast_enabled(device):
-            stack = stack or ExitStack()
-            stack.enter_context(torch.autocast(device, enabled=False))
-    return stack or nullcontext()
+@contextmanager
+def no_overrides() -> Iterator[None]:
+    """Compute a block without the caller's autocast and default device.
+
+    NumPy does not have autocast's types. Tensors are on the CPU unless their device is named.
+    """
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
 
 
 @contextmanager
 def default_modes() -> Iterator[None]:
-    """Compute a block as torch does by default, without the caller's autocast or inference mode.
+    """Compute a block as torch does by default, without the caller's modes and overrides.
 
     Tensors that are created in inference mode cannot be trained.
     """
-    with torch.inference_mode(False), torch.enable_grad(), no_autocast():
+    with torch.inference_mode(False), torch.enable_grad(), no_overrides():
         yield

@@ -16,7 +16,7 @@ from torch import nn
 
 from ._array_encoder import ArrayEncoder
 from ._density import gaussian_coordinates, log_likelihood
-from ._isolation import no_autocast
+from ._isolation import no_overrides
 from ._lazy import CHUNK, LazySamples, blocks, chunks
 from ._start import PCAStart
 from ._target import Target
@@ -95,7 +95,7 @@ class Model:
             if (encoder := self._arrays[x.dtype]) is not None:
                 return encoder(x)
         module = self._module(x.dtype)
-        with no_autocast(), torch.inference_mode():
+        with no_overrides(), torch.inference_mode():
             mean, log_var, _ = module.encoder(_tensor(x, module))
         return mean.cpu().numpy(), None if log_var is None else log_var.cpu().numpy()
 
@@ -103,7 +103,7 @@ class Model:
         """Return the decoder's output for standard coordinates before calibration."""
         module = self._module(u.dtype)
         assert module.decoder is not None
-        with no_autocast(), torch.inference_mode():
+        with no_overrides(), torch.inference_mode():
             parts = [module.decoder(_tensor(rows, module)).cpu().numpy() for rows in _chunks(u)]
         return np.concatenate(parts)
 
@@ -184,6 +184,7 @@ class Model:
         # With a stochastic encoder, training makes the encoder's draws N(0, I), not the means.
         return self.prior if self.stochastic else self.calibration
 
+    @no_overrides()
     def log_likelihood(self, X: NDArray) -> tuple[NDArray, NDArray]:
         """Return the log-likelihood of each sample, and its effective sample size."""
         assert self.noise_variance is not None
@@ -238,6 +239,7 @@ class Model:
         return (n * variances + variances.mean()) / (n + 1)
 
 
+@no_overrides()
 def _moment_matched_draws(k: int) -> NDArray:
     """Return fixed draws with mean zero and covariance I, so that linear maps are exact."""
     m = max(128, 4 * 2 ** (k - 1).bit_length())

@@ -107,6 +107,16 @@ def test_a_stack_on_cuda_gives_what_the_cpu_gives():
 
 
 @needs_cuda
+def test_the_default_device_is_not_the_device_of_the_fit():
+    with torch.device("cuda"):
+        encoder = nn.Linear(X.shape[1], 2)
+        for params in ({}, {"encoder": encoder, "init": "random"}):
+            embedder = GaussianEmbedder(2, **params, **LESS).fit(X)
+            assert not next(embedder.net_.module_.parameters()).is_cuda
+            assert np.isfinite(embedder.score(X))
+
+
+@needs_cuda
 @pytest.mark.parametrize("own", [False, True])
 def test_a_pickle_from_cuda_loads_without_cuda(tmp_path, own):
     """A network of the user's is pickled as it is; other networks are pickled as arrays."""

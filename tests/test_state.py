@@ -22,7 +22,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler, scale
 
-from sklatent import GaussianEmbedder, GaussianEmbedderCV
+from sklatent import GaussianEmbedder, GaussianEmbedderCV, Gaussianizer, OutlierDetector, load
 from sklatent._isolation import seeded
 from sklatent.regularizers import Adversarial, MomentMatching, Regularizer
 
@@ -231,6 +231,15 @@ def float64_by_default():
         torch.set_default_dtype(torch.float32)
 
 
+@contextmanager
+def other_device_by_default():
+    torch.set_default_device("meta")  # its tensors have no data
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
 def bfloat16():
     return torch.autocast("cpu", dtype=torch.bfloat16)
 
@@ -247,7 +256,8 @@ def bfloat16():
     ids=str,
 )
 @pytest.mark.parametrize(
-    "mode", [float64_by_default, bfloat16, torch.inference_mode, torch.no_grad]
+    "mode",
+    [float64_by_default, other_device_by_default, bfloat16, torch.inference_mode, torch.no_grad],
 )
 @pytest.mark.filterwarnings("ignore:task=None")
 def test_modes_of_torch_change_nothing(mode, params):
@@ -266,10 +276,51 @@ def test_modes_of_torch_change_no_search():
         2, reg_weights=[0.1, 1], cv=2, hidden_layer_sizes=(8,), max_iter=2, random_state=0
     )
     expected = clone(search).fit(X).cv_results_["mean_test_score"]
-    for mode in (float64_by_default, bfloat16, torch.inference_mode):
+    for mode in (float64_by_default, other_device_by_default, bfloat16, torch.inference_mode):
         with mode():
             search.fit(X)
         np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected, rtol=1e-6)
+
+
+LESS = {"hidden_layer_sizes": (8,), "max_iter": 2, "random_state": 0}
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        GaussianEmbedder(regularizer="kl", calibration="gaussianize", **LESS),
+        GaussianEmbedder(regularizer="adversarial", **LESS),
+        GaussianEmbedder(encoder=torch.nn.Linear, **LESS),
+        GaussianEmbedder(net_params={"optimizer": torch.optim.Adam}, **LESS),
+        Gaussianizer(random_state=0),
+        OutlierDetector(Gaussianizer(random_state=0)),
+    ],
+    ids=lambda estimator: str(estimator)[:50],
+)
+def test_a_default_device_changes_no_method(estimator, tmp_path):
+    def results():
+        fitted = clone(estimator).fit(X)
+        copies = [fitted, copy.deepcopy(fitted), pickle.loads(pickle.dumps(fitted))]
+        if hasattr(fitted, "save") and getattr(fitted, "encoder", None) is None:
+            fitted.save(tmp_path / "fitted")
+            copies.append(load(tmp_path / "fitted"))
+        if hasattr(fitted, "partial_fit"):
+            copies.append(copy.deepcopy(fitted).partial_fit(X))
+        for each in copies:
+            yield each.score_samples(X[:5])
+            for name in ("transform", "posterior", "p_values", "contributions"):
+                if hasattr(each, name):
+                    out = getattr(each, name)(X[:5])
+                    yield out.mean if name == "posterior" else out
+            if hasattr(each, "sample"):
+                yield each.sample(3, random_state=0)
+                yield each.inverse_transform(each.transform(X[:1]))
+
+    expected = list(results())
+    with other_device_by_default():
+        inside = list(results())
+    for one, two in zip(inside, expected, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-6, atol=1e-6)
 
 
 def in_time(target):

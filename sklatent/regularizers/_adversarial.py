@@ -210,7 +210,8 @@ class Adversarial(Regularizer):
         at, between = points, self.loss == "wgan-gp"
         if between:
             shape = (*prior.shape[:-1], 1)
-            share = torch.rand(shape, generator=generator, dtype=torch.float32).to(prior)
+            share = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
+            share = share.to(prior)
             at = torch.lerp(encoded.detach(), prior, share)
         at.requires_grad_(penalty > 0)
         values = critic(points).squeeze(-1)

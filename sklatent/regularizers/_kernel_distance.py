@@ -76,6 +76,6 @@ def _pair_distances(u: Tensor) -> Tensor:
 @lru_cache
 def _constants(kernel: SmoothedKernel, n_components: int) -> tuple[float, float]:
     """Return K_2(0) and s."""
-    origin, h = torch.zeros((), dtype=torch.float64), 1e-3
+    origin, h = torch.zeros((), dtype=torch.float64, device="cpu"), 1e-3
     low, target, high = (kernel(origin, v, n_components).item() for v in (2 - h, 2.0, 2 + h))
     return target, sliced_scale((high - 2 * target + low) / h**2, n_components)

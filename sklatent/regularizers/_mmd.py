@@ -95,7 +95,7 @@ def imq(r: Tensor, variance: float, n_components: int) -> Tensor:
     r2, scales = r.square(), [2 * n_components * s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
     if variance == 0:
         return sum((c / (c + r2) for c in scales), torch.zeros_like(r))
-    tau, weight = (torch.as_tensor(t).to(r) for t in _exponential_quadrature())
+    tau, weight = (torch.from_numpy(t).to(r) for t in _exponential_quadrature())
     value = torch.zeros_like(r)
     for c in scales:
         widened = c + 2 * variance * tau

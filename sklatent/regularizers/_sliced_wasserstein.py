@@ -90,7 +90,7 @@ class SlicedWasserstein(Regularizer):
         projections = (u @ directions).mT.sort(dim=-1).values  # (..., slices, n)
         m = normal_order_statistics(u.shape[-2])
         spread = np.mean(m**2)
-        quantiles = torch.as_tensor(m / spread).to(u)
+        quantiles = torch.from_numpy(m / spread).to(u)
         distance = (projections - quantiles).square().mean(dim=(-2, -1)) - (1 / spread - 1)
         return distance / sliced_scale(0.25, u.shape[-1])
 

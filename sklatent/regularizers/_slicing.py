@@ -31,7 +31,7 @@ def random_directions(
     """
     n_sets = -(-n_slices // n_components)
     shape = (n_sets, n_components, n_components)
-    normal = torch.randn(shape, generator=generator, dtype=torch.float32)
+    normal = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu")
     rotation, upper = torch.linalg.qr(normal)
     # Without the signs of the diagonal the rotations are not uniform (Mezzadri 2007).
     rotation = rotation * upper.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)

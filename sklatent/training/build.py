@@ -141,7 +141,7 @@ def own_module(
             f"{name} must be a torch.nn.Module or a callable (in_features, out_features) that "
             f"returns one, got a callable that returned {type(module).__name__}"
         )
-    module = copy.deepcopy(module)
+    module = copy.deepcopy(module).cpu()
     for dtype in dtypes:
         _check_module(name, module.to(dtype), in_features, out_features, dtype)
     return module.float()

@@ -206,6 +206,8 @@ def test_a_generator_state_fixes_the_value(regularizer):
     assert torch.equal(penalty(regularizer, WINE), value)
     assert torch.equal(penalty(regularizer, WINE, seed=1), value) != (regularizer in SLICED)
     assert torch.equal(torch.get_rng_state(), state)
+    with torch.device("meta"):  # a default device without numbers
+        assert torch.equal(penalty(regularizer, WINE), value)
 
 
 @every
