@@ -344,10 +344,8 @@ class Regression(Task):
         self.scale_ = np.where(varies, scale, 1.0)
         self.out_features_ = y.shape[1]
         standard = (y - self.mean_) / self.scale_
-        design = np.column_stack([np.ones(len(u)), u])
-        root = np.ones(len(u)) if weight is None else np.sqrt(weight)
-        coef = np.linalg.lstsq(root[:, None] * design, root[:, None] * standard)[0]
-        share = np.average((standard - design @ coef) ** 2, axis=0, weights=weight).mean()
+        errors = standard - _least_squares(standard, u, weight)
+        share = np.average(errors**2, axis=0, weights=weight).mean()
         self.nats_ = y.shape[1] / (2 * max(share, NOISE_FLOOR))
         return self
 
@@ -395,6 +393,14 @@ class FunctionTask(Task):
             raise ValueError(
                 f"task={self.function!r} failed with: {error}. Its argument {' '.join(absent)}"
             ) from error
+
+
+def _least_squares(target: NDArray, u: NDArray, weight: NDArray | None) -> NDArray:
+    """Return the prediction of targets (n, q) by a weighted linear regression on u."""
+    design = np.column_stack([np.ones(len(u)), u])
+    root = np.ones((len(u), 1)) if weight is None else np.sqrt(weight)[:, None]
+    # Without rcond, NumPy 1 warns.
+    return design @ np.linalg.lstsq(root * design, root * target, rcond=None)[0]
 
 
 TASKS: dict[str, type[Task]] = {
