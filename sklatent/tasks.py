@@ -213,11 +213,10 @@ class Reconstruction(Task):
             self.nats_ = float(p)
             return self
         if callable(self.error):
-            share = np.ones(len(x)) if weight is None else weight / np.mean(weight)
-            axes = (share[:, None] * u).T @ x / len(x)  # (k, p)
+            x = x.astype(np.float64, copy=False)
             constant, linear = (
                 float(np.average(self._errors(*map(torch.from_numpy, pair)), weights=weight))
-                for pair in ((np.zeros_like(x), x), (u @ axes, x))
+                for pair in ((np.zeros_like(x), x), (_least_squares(x, u, weight), x))
             )
             if not 0 < constant < math.inf:
                 raise ValueError(

@@ -9,6 +9,7 @@ from sklearn.metrics import log_loss, r2_score
 from sklearn.preprocessing import scale
 from torch.testing import assert_close
 
+from sklatent._start import PCAStart
 from sklatent.tasks import Classification, FunctionTask, Reconstruction, Regression
 
 WINE = scale(load_wine().data)
@@ -119,6 +120,21 @@ def test_squared_errors_of_ones_own_are_the_default(weight):
         for each in (task, default)
     ]
     assert_close(*losses)
+
+
+@pytest.mark.parametrize("weight", [None, np.arange(1.0, 41.0)])
+def test_squared_errors_of_ones_own_are_the_default_where_pca_explains_nearly_all(weight):
+    # The whitened components have unit variance with the divisor n - 1.
+    X = normal(40, 3) @ normal(3, 10, seed=1) + 1e-2 * normal(40, 10, seed=2)
+    start = PCAStart.fit(X, weight, 3, None)
+    x = start.standardize(X)
+    u = x @ start.encoder_skip.T
+    default, own = (
+        task.fit(x, None, u, start.noise_variance, weight)
+        for task in (Reconstruction(), Reconstruction(squared))
+    )
+    assert own.nats_ > 1e4
+    assert own.nats_ == pytest.approx(default.nats_, rel=1e-6)
 
 
 def test_weighted_errors_are_gaussian_with_the_best_noise_variance_of_each_feature():
