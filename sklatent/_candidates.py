@@ -153,7 +153,7 @@ class Candidates:
             )
         for i, net in zip(self.stacked, nets, strict=True):
             if net is None:
-                error = "ValueError: the training loss became infinite or not a number"
+                error = "ValueError: the loss or the criterion became infinite or not a number"
                 if self.error_score == "raise":
                     raise ValueError(f"{error[12:]} with reg_weight={self.pairs[i][0]}")
                 self.errors[i] = error

@@ -480,7 +480,8 @@ class GaussianEmbedder(
         Raises
         ------
         ValueError
-            For invalid data or parameters, or if the training loss becomes infinite or nan.
+            For invalid data or parameters, or if the training loss or the criterion of early
+            stopping becomes infinite or nan.
         KeyboardInterrupt
             If the user interrupts `fit`. The estimator may be fitted: see Notes of the class.
         """

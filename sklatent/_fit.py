@@ -357,16 +357,17 @@ class Fit:
         Raises
         ------
         ValueError
-            If the training loss becomes infinite or nan.
+            If the training loss or the criterion becomes infinite or nan.
         """
         n_rows = len(self.samples) if n_rows is None else n_rows
         try:
             with _isolated(self.embedder, self.net.draw_seed, self.net.device):
                 end = self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
         except NonFiniteLossError as error:
+            data = "X" if self.data.y is None else "X and y"
             raise ValueError(
                 f"{error}. Lower learning_rate_init={self.embedder.learning_rate_init} or "
-                f"reg_weight={self.embedder.reg_weight}, or check X for extreme values."
+                f"reg_weight={self.embedder.reg_weight}, or check {data} for extreme values."
             ) from error
         self.interrupt = end if isinstance(end, KeyboardInterrupt) else None
         return isinstance(end, StopTraining)

@@ -275,6 +275,26 @@ def test_a_loss_that_becomes_nan_leaves_no_trace():
     assert embedder.fit(X).n_iter_ == 6
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("n_epochs", [0, 2])
+def test_a_criterion_that_is_not_finite_ends_the_fit(value, n_epochs):
+    evaluations = []  # True: the criterion, once before training and once after each epoch
+
+    def loss(x, z, output, y):
+        evaluations.append(not torch.is_grad_enabled())
+        wrong = evaluations[-1] and sum(evaluations) == n_epochs + 1  # at one evaluation only
+        return z.square().sum(-1) * (value if wrong else 1.0)
+
+    embedder = GaussianEmbedder(2, task=loss, batch_size=36, max_iter=5, random_state=0)
+    message = rf"criterion .* is {value} after {n_epochs} epochs\. Lower learning_rate_init=0.001 or reg_weight=1.0, or check X"
+    with pytest.raises(ValueError, match=message):
+        embedder.fit(X)
+    assert not hasattr(embedder, "net_")
+    assert evaluations.count(False) == n_epochs  # one batch per epoch
+    # A stream has no validation set.
+    assert embedder.partial_fit(X).validation_scores_ is None
+
+
 def test_a_diverging_fit_says_what_to_try():
     embedder = GaussianEmbedder(2, learning_rate_init=1e30, early_stopping=False, random_state=0)
     with pytest.raises(ValueError, match=r"Lower learning_rate_init=1e\+30 or reg_weight=1.0"):

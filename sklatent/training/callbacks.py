@@ -22,7 +22,7 @@ class StopTraining(Exception):
 
 
 class NonFiniteLossError(ValueError):
-    """The training loss became infinite or not a number."""
+    """The training loss or the criterion became infinite or not a number."""
 
 
 class LossCurves(Callback):
@@ -147,6 +147,11 @@ class Patience(Callback):
         self.done_ = self.done_ | waited & (n_steps >= least)
 
     def _watch(self, net: Any, criterion: Any, keep_weights: bool) -> None:
+        if not (net.models or math.isfinite(criterion)):
+            n_iter = net.history[-1, "n_iter"] if net.history else 0
+            raise NonFiniteLossError(
+                f"the criterion of the validation set is {criterion} after {n_iter} epochs"
+            )
         loss = torch.tensor(criterion, dtype=torch.float64)
         self.wait_ = torch.where(loss > self.best_ - self.tol, self.wait_ + 1, 0)
         better = (loss < self.best_) & ~self.done_

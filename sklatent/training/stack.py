@@ -1,6 +1,7 @@
 """Trains many nets as one, with their weights stacked along a leading axis."""
 
 import copy
+import math
 from collections.abc import Callable, Collection
 from typing import Any, cast
 
@@ -174,6 +175,7 @@ class Stack(EmbedderNet):
     def _by_itself(self, i: int, weights: dict[str, Tensor]) -> EmbedderNet | None:
         model = int(self.alive_[i])
         finite = all(bool(value[i].isfinite().all()) for value in weights.values())
+        finite &= all(math.isfinite(start[model]) for start in self.patience.scores_[:1])
         if not finite or model in self.diverged_:
             return None
         net = copy.deepcopy(self.nets[int(self.fold[model])])
@@ -225,7 +227,8 @@ class RemoveDone(Callback):
 
     def on_epoch_end(self, net: Stack, **kwargs: Any) -> None:
         patience, epoch = net.patience, net.history[-1]
-        diverged = ~torch.tensor(epoch["train_loss"]).isfinite()
+        losses = [epoch[name] for name in ("train_loss", "valid_loss") if name in epoch]
+        diverged = ~torch.tensor(losses).isfinite().all(dim=0)
         net.diverged_.update(net.alive_[diverged].tolist())
         patience.done_ = patience.done_ | diverged
         names = [name for name in CURVES if name in epoch]

@@ -177,6 +177,32 @@ def test_models_are_compared_and_leave_with_their_best_weights():
             assert_close(net.module_.state_dict()[name], value)
 
 
+class NanCriterion(MeanSquare):
+    """The criterion of one model of the stack is nan at one evaluation."""
+
+    evaluations = 0
+    wrong = None
+
+    def __call__(self, embedding, n_rows=float("inf"), generator=None):
+        value = super().__call__(embedding, n_rows, generator)
+        if not torch.is_grad_enabled():
+            self.evaluations += 1
+            if self.evaluations == self.wrong:
+                value[1] = torch.nan
+        return value
+
+
+@pytest.mark.parametrize("wrong", [1, 3])  # before training, or after two epochs
+def test_a_criterion_that_is_nan_ends_its_model_only(wrong):
+    nets, train, valid = nets_of_folds(NanCriterion())
+    for net in nets:
+        net.criterion_.regularizer.evaluations, net.criterion_.regularizer.wrong = 0, wrong
+    stack = Stack(nets, torch.tensor([0, 1, 0]), torch.ones(3), []).initialize()
+    trained = stack.train_models(train, valid, 3)
+    assert [net is None for net in trained] == [False, True, False]
+    assert all(np.isfinite(net.patience.scores_).all() for net in (trained[0], trained[2]))
+
+
 def test_critics_are_the_models_own():
     nets, train, _ = nets_of_folds("adversarial")
     stack = Stack(nets, torch.tensor([0, 1]), torch.ones(2), []).initialize()
