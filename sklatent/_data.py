@@ -189,8 +189,8 @@ def check_Z(estimator: Any, Z: Any, n_components: int) -> NDArray:
 
 
 def _numeric(y: NDArray, task: Any) -> NDArray:
-    """Return y as numbers; y may be an array of objects."""
-    if y.dtype.kind == "O":
+    """Return y as numbers that torch has; y may be an array of objects."""
+    if y.dtype.kind == "O" or y.dtype == np.longdouble:
         try:
             y = y.astype(np.float64)
         except (TypeError, ValueError) as error:

@@ -35,7 +35,7 @@ from ._persistence import Storable
 from ._warn import warn
 from .networks import ACTIVATIONS
 from .regularizers import REGULARIZERS, Regularizer
-from .tasks import TASKS, Classification, Reconstruction, Regression, Task
+from .tasks import TASKS, Classification, Reconstruction, Regression, Task, magnitude
 
 
 def _for_task(*kinds: str) -> Callable[[GaussianEmbedder], bool]:
@@ -735,9 +735,12 @@ class GaussianEmbedder(
             weight = _check_sample_weight(sample_weight, value, dtype=np.float64)
             return float(np.average(value, weights=weight))
         if predicts(self.task_):
-            metric = accuracy_score if is_task(self.task_, "classification") else r2_score
-            y = Data.check(self, self.task_, X, y, reset=False, least=1).y
-            return metric(y, self.predict(X), sample_weight=sample_weight)
+            y = cast(NDArray, Data.check(self, self.task_, X, y, reset=False, least=1).y)
+            predicted = self.predict(X)
+            if is_task(self.task_, "classification"):
+                return accuracy_score(y, predicted, sample_weight=sample_weight)
+            unit = magnitude(y)
+            return r2_score(y / unit, predicted / unit, sample_weight=sample_weight)
         least = 2 if self.task_ is None else 1  # a regularizer needs two samples
         data = Data.check(self, self.task_, X, y, sample_weight, reset=False, least=least)
         return -Fit(self, data, self.net_).mean_loss()

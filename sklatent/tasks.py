@@ -335,14 +335,16 @@ class Regression(Task):
     def fit(self, x, y, u, noise_variance, weight):
         """Learn mean and scale of y, the number of outputs and the nats per unit of the loss."""
         self.shape_ = y.shape[1:]
-        y = y.reshape(len(y), -1).astype(np.float64)
-        self.mean_ = np.average(y, axis=0, weights=weight)
-        scale = np.sqrt(np.average((y - self.mean_) ** 2, axis=0, weights=weight))
-        # A constant output has a scale above zero only because its mean is rounded.
-        varies = scale > 4 * np.finfo(np.float64).eps * np.abs(self.mean_)
-        self.scale_ = np.where(varies, scale, 1.0)
+        y = y.reshape(len(y), -1)
+        unit = magnitude(y)
+        y = y / unit
+        mean = np.average(y, axis=0, weights=weight)
+        scale = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight))
+        # The mean is rounded, so the scale of a constant output can be above zero.
+        scale = np.where(np.ptp(y, axis=0) > 0, scale, 1.0)
+        self.mean_, self.scale_ = unit * mean, unit * scale
         self.out_features_ = y.shape[1]
-        standard = (y - self.mean_) / self.scale_
+        standard = (y - mean) / scale
         errors = standard - _least_squares(standard, u, weight)
         share = np.average(errors**2, axis=0, weights=weight).mean()
         self.nats_ = y.shape[1] / (2 * max(share, NOISE_FLOOR))
@@ -392,6 +394,14 @@ class FunctionTask(Task):
             raise ValueError(
                 f"task={self.function!r} failed with: {error}. Its argument {' '.join(absent)}"
             ) from error
+
+
+def magnitude(y: NDArray) -> NDArray:
+    """Return a power of two near the largest absolute value of each output.
+
+    ``y / magnitude(y)`` has the digits of y, and its squares stay in the range of float64.
+    """
+    return np.ldexp(1.0, np.frexp(np.abs(y).max(axis=0))[1] - 1)
 
 
 def _least_squares(target: NDArray, u: NDArray, weight: NDArray | None) -> NDArray:

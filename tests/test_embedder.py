@@ -422,6 +422,29 @@ def test_regression_in_the_units_of_y(n_outputs):
     assert not hasattr(embedder, "predict_proba")
 
 
+@pytest.mark.parametrize("unit", [1e-200, 1e200])
+def test_regression_and_its_score_have_no_units(unit):
+    X, y = load_diabetes(return_X_y=True)
+    make = {"task": "regression", "hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}
+    embedder, other = (GaussianEmbedder(3, **make).fit(X, a * y) for a in (1, unit))
+    assert other.score(X, unit * y) == pytest.approx(embedder.score(X, y), rel=1e-5)
+    np.testing.assert_allclose(other.predict(X), unit * embedder.predict(X), rtol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.longdouble])
+@pytest.mark.parametrize("task", ["regression", lambda x, z, output, y: (z[..., 0] - y).abs()])
+def test_targets_may_have_any_float_type(dtype, task):
+    X, y = load_diabetes(return_X_y=True)
+    y = (100 * y).astype(np.float16)  # its squares are outside the range of float16
+    make = {"task": task, "hidden_layer_sizes": (8,), "max_iter": 5, "random_state": 0}
+    embedder, other = (
+        GaussianEmbedder(3, **make).fit(X, y.astype(each)) for each in (np.float64, dtype)
+    )
+    np.testing.assert_array_equal(other.transform(X), embedder.transform(X))
+    assert other.score(X, y.astype(dtype)) == embedder.score(X, y.astype(np.float64))
+    assert embedder.score(X, y.astype(dtype)) == embedder.score(X, y.astype(np.float64))
+
+
 def test_a_function_is_a_task_in_the_users_coordinates(digits):
     X, y = digits[0] * 1000 + 5, digits[2]
     seen = {}

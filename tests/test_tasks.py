@@ -270,7 +270,14 @@ def test_constant_output_costs_nothing_when_met():
     assert mean_loss(task, np.zeros((N, 2)), y) == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("a", [1e-6, 1e6])
+def test_constant_output_is_constant_for_any_number_of_samples():
+    # The mean of n equal numbers is rounded n times.
+    y = np.column_stack([normal(5000), np.full(5000, 0.1)])
+    task = fitted(Regression(), normal(5000, 3), y, k=2)
+    assert np.abs(task.encode(y)[:, 1]).max() < 1e-10
+
+
+@pytest.mark.parametrize("a", [1e-200, 1e-6, 1e6, 1e200])
 def test_regression_loss_has_no_units(a):
     y = WINE[:, 0]
     output = normal(N, 1)
