@@ -203,7 +203,10 @@ def _numeric(y: NDArray, task: Any) -> NDArray:
 
 
 def check_classes(y: Any) -> None:
-    """Raise a ValueError if labels are all the same."""
+    """Raise a ValueError if labels are missing or all the same."""
+    objects = np.asarray(y, dtype=object)
+    if ((objects != objects) | np.equal(objects, None)).any():
+        raise ValueError(f"the classes must not have missing values, got {y!r}")
     if len(labels := np.unique(y)) < 2:
         raise ValueError(
             "y must have at least 2 classes for task='classification' (for partial_fit, classes "

@@ -363,7 +363,9 @@ class Fit:
         try:
             with _isolated(self.embedder, self.net.draw_seed, self.net.device):
                 end = self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
-        except NonFiniteLossError as error:
+        except (NonFiniteLossError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "without overflow" not in str(error):
+                raise
             data = "X" if self.data.y is None else "X and y"
             raise ValueError(
                 f"{error}. Lower learning_rate_init={self.embedder.learning_rate_init} or "
@@ -489,7 +491,7 @@ class Fit:
                 f"is fitted, and interrupted_ is True. The embedding uses {kept}."
             )
             raise self.interrupt
-        waited = self.net.patience.wait_ > embedder.n_iter_no_change
+        waited = int(self.net.patience.wait_) > embedder.n_iter_no_change
         if not (stopped or waited or embedder.max_iter in (0, "auto")):
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({embedder.max_iter}) reached and the "
@@ -580,8 +582,8 @@ def _set_task(embedder: Any, sample: Data, labels: ArrayLike | None) -> None:
     classifies = isinstance(task, Classification)
     if classifies:
         # Classification uses only the labels of y here.
+        check_classes(labels)
         y = np.asarray(labels)
-        check_classes(y)
     start = embedder._start
     x = start.standardize(sample.X)
     if isinstance(task, Reconstruction):

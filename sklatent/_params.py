@@ -163,7 +163,7 @@ def resolve_task(value: Task | Callable | str | None) -> Task | None:
 def resolve_hidden_layer_sizes(value: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]:
     """Return the widths of the hidden layers."""
     sizes = tuple(np.asarray(value, dtype=object).ravel().tolist())
-    if not all(isinstance(size, int | np.integer) and size >= 1 for size in sizes):
+    if not all(isinstance(n, int | np.integer) and n is not True and n >= 1 for n in sizes):
         raise ValueError(f"{name} must be integers of at least 1, got {value!r}")
     return sizes
 

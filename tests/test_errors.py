@@ -76,11 +76,20 @@ def test_rows_that_cannot_be_embedded(rows, message):
         ({"target_mean": [0, np.nan]}, "target_mean must be finite"),
         ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes .* got \(0,\)"),
         ({"hidden_layer_sizes": (2.5,)}, r"hidden_layer_sizes .* got \(2.5,\)"),
+        ({"hidden_layer_sizes": True}, "hidden_layer_sizes .* got True"),
+        (
+            {"regularizer": Adversarial(critic_hidden_layer_sizes=(8, True))},
+            r"critic_hidden_layer_sizes of Adversarial .* got \(8, True\)",
+        ),
         ({"activation": "elu2"}, "'activation' parameter .* Got 'elu2'"),
         ({"encoder": 3}, "'encoder' parameter .* Got 3"),
         ({"init": "svd"}, "'init' parameter .* Got 'svd'"),
         ({"calibration": "none"}, "'calibration' parameter .* Got 'none'"),
         ({"learning_rate_init": 0}, "'learning_rate_init' parameter .* Got 0"),
+        (
+            {"learning_rate_init": 1e300, "net_params": {"optimizer": torch.optim.SGD}},
+            r"Lower learning_rate_init=1e\+300 or reg_weight=1.0, or check X",
+        ),
         ({"batch_size": 1}, "'batch_size' parameter .* Got 1"),
         ({"max_iter": -1}, "'max_iter' parameter .* Got -1"),
         ({"tol": -1.0}, "'tol' parameter .* Got -1"),
@@ -148,6 +157,11 @@ def test_labels_that_cannot_be_scored(task):
     ):
         with pytest.raises(ValueError, match=message):
             embedder.score(X, y)
+
+
+def test_numbers_too_large_for_the_loss_of_a_function():
+    with pytest.raises(ValueError, match=r"criterion .* is inf .*, or check X and y for extreme"):
+        GaussianEmbedder(2, task=distance).fit(X, 1e200 * X[:, 0])
 
 
 @pytest.mark.parametrize(("value", "message"), [(None, "NaN"), (np.inf, "infinity")])
@@ -242,6 +256,14 @@ def test_a_stream_keeps_its_shapes():
     embedder = GaussianEmbedder(2, task="classification").partial_fit(X, Y)
     with pytest.raises(ValueError, match="classes must be those of the first call"):
         embedder.partial_fit(X, Y, classes=["a", "c"])
+
+
+@pytest.mark.parametrize("missing", [np.nan, None])
+def test_classes_of_a_stream_are_not_missing(missing):
+    y = np.arange(40) % 2
+    for classes in ([0, 1, missing], np.array([0, 1, missing]), ["a", "b", missing]):
+        with pytest.raises(ValueError, match="classes must not have missing values, got "):
+            GaussianEmbedder(2, task="classification").partial_fit(X, y, classes=classes)
 
 
 def test_early_stopping_is_not_for_streams():

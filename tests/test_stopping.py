@@ -74,6 +74,11 @@ def test_a_long_epoch_has_several_periods(regularizer):
     assert model.net_.history[:, "n_iter"] == [1] * 4 + [2] * 4 + [3] * 4
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_patience_may_have_no_end():
+    assert embedder(max_iter=2, n_iter_no_change=10**30).fit(X).n_iter_ == 2
+
+
 def test_candidates_of_long_epochs_train_as_alone():
     train, test = np.arange(300), np.arange(300, 400)
     params = {"batch_size": 5, "max_iter": 2, "early_stopping": False}

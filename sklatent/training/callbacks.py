@@ -143,7 +143,8 @@ class Patience(Callback):
             patient = patient | (self.wait_ == self.n_complete_ - self.before_)
         least = torch.where(torch.as_tensor(patient), MIN_FIRST_STEPS, MIN_STEPS)
         # A model stays done even if its loss improves while other models still train.
-        waited = self.wait_ > self.n_iter_no_change * min(net.n_periods_, MOST_PERIODS)
+        # As a float, because int64 cannot hold every n_iter_no_change.
+        waited = self.wait_ > float(self.n_iter_no_change * min(net.n_periods_, MOST_PERIODS))
         self.done_ = self.done_ | waited & (n_steps >= least)
 
     def _watch(self, net: Any, criterion: Any, keep_weights: bool) -> None:
