@@ -87,7 +87,7 @@ class Gaussianizer(
     ``allow_singular=True``.
 
     **Outliers.** `fit` leaves out samples that alone cause much of the variance along a direction
-    and are at least five times as far from the mean as all others, for example samples with a
+    and are at least ten times as far from the mean as all others, for example samples with a
     mistyped value. Such samples are transformed and scored like any other. `fit` keeps heavy tails,
     in which distances increase gradually.
 

@@ -11,7 +11,7 @@ from scipy.linalg import qr
 #: A sample dominates if it has a larger share than this of the variance in some direction, and if
 #: its squared distance from the mean is more than FAR times the mean squared distance.
 DOMINANT, FAR = 0.1, 10.0
-ISOLATED = 5.0  # factor between the distances of outliers and of all other samples
+ISOLATED = 10.0  # factor between the distances of outliers and of all other samples
 
 
 class Whitening:

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from skorch.callbacks import EarlyStopping, EpochScoring
 
 from sklatent import GaussianEmbedder
-from sklatent.regularizers import MomentMatching, Regularizer
+from sklatent.regularizers import Adversarial, MomentMatching, Regularizer
 from sklatent.tasks import Classification
 
 X = np.random.default_rng(0).normal(size=(40, 5))
@@ -35,6 +36,7 @@ def with_(value):
         (1e9 + np.zeros((40, 5)), "X is constant"),
         (1e170 * X, "in column [0-4], and absolute values must be at most 1e.150"),
         (1e-170 * X, "X varies too little"),
+        (csr_matrix(1e-200 * X), "X varies too little"),
         (with_(-1e200), "X has the value -1e.200 in column 0"),
         (with_(1e20), "exceeds the rank of X: only 1 .* 1e.20 in column 0 is the largest value"),
         (np.repeat(X[:, :1], 5, axis=1), "n_components=2 exceeds the rank of X: only 1"),

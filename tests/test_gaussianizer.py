@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_array
 from scipy.stats import ks_2samp, multivariate_normal, norm
 from sklearn.base import clone
-from sklearn.datasets import load_digits, load_wine, make_moons
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine, make_moons
 from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
@@ -67,12 +67,10 @@ def test_one_wrong_sample_does_not_change_the_density(seed, wrong):
     assert score == pytest.approx(expected, abs=0.1)
 
 
-def test_samples_far_away_do_not_choose_the_map():
-    # Five samples of 5000 are too few to dominate the covariance, and too far for any round.
-    X, test = moons(5000, 0), moons(1000, 1)
-    expected = Gaussianizer(random_state=0).fit(X).score(test)
-    X[:5] = [[8, 8], [-9, 7], [10, 0], [-7, -9], [0, 9]]
-    assert Gaussianizer(random_state=0).fit(X).score(test) == pytest.approx(expected, abs=0.1)
+def test_one_held_out_sample_does_not_choose_the_rounds():
+    # By the plain mean of the gains, three rounds are best, and the score is 28.9.
+    X = load_breast_cancer().data[np.random.default_rng(3).permutation(569)]
+    assert Gaussianizer(random_state=3).fit(X[:284]).score(X[284:]) > 31
 
 
 @pytest.mark.parametrize("factor", [1e170, 1e-170])

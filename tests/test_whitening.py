@@ -71,7 +71,7 @@ def test_coordinates_of_huge_and_tiny_values(factor):
     assert_allclose(Whitening().fit(factor * X).transform(factor * X)[0], u, atol=1e-10)
 
 
-@pytest.mark.parametrize(("n", "value"), [(500, 30), (20_000, 200), (1000, 1e6), (1000, -1e200)])
+@pytest.mark.parametrize(("n", "value"), [(500, 100), (20_000, 200), (1000, 1e6), (1000, -1e200)])
 def test_wrong_cells_are_outliers(n, value):
     X = correlated(n, 3, 0)
     X[7, 2] = X[11, 0] = 10 * value
