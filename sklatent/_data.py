@@ -204,8 +204,7 @@ def _numeric(y: NDArray, task: Any) -> NDArray:
 
 def check_classes(y: Any) -> None:
     """Raise a ValueError if labels are missing or all the same."""
-    objects = np.asarray(y, dtype=object)
-    if ((objects != objects) | np.equal(objects, None)).any():
+    if any(label is None or label != label for label in np.asarray(y, dtype=object).flat):
         raise ValueError(f"the classes must not have missing values, got {y!r}")
     if len(labels := np.unique(y)) < 2:
         raise ValueError(

@@ -162,7 +162,9 @@ def test_labels_that_cannot_be_scored(task):
 
 
 def test_numbers_too_large_for_the_loss_of_a_function():
-    with pytest.raises(ValueError, match=r"criterion .* is inf .*, or check X and y for extreme"):
+    with pytest.raises(
+        ValueError, match=r"criterion .* became inf .*, or check X and y for extreme"
+    ):
         GaussianEmbedder(2, task=distance).fit(X, 1e200 * X[:, 0])
 
 
@@ -310,7 +312,7 @@ def test_a_criterion_that_is_not_finite_ends_the_fit(value, n_epochs):
         return z.square().sum(-1) * (value if wrong else 1.0)
 
     embedder = GaussianEmbedder(2, task=loss, batch_size=36, max_iter=5, random_state=0)
-    message = rf"criterion .* is {value} after {n_epochs} epochs\. Lower learning_rate_init=0.001 or reg_weight=1.0, or check X"
+    message = rf"criterion .* became {value} after epoch {n_epochs}\. Lower learning_rate_init=0.001 or reg_weight=1.0, or check X"
     with pytest.raises(ValueError, match=message):
         embedder.fit(X)
     assert not hasattr(embedder, "net_")

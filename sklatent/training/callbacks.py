@@ -151,7 +151,7 @@ class Patience(Callback):
         if not (net.models or math.isfinite(criterion)):
             n_iter = net.history[-1, "n_iter"] if net.history else 0
             raise NonFiniteLossError(
-                f"the criterion of the validation set is {criterion} after {n_iter} epochs"
+                f"the criterion of the validation set became {criterion} after epoch {n_iter}"
             )
         loss = torch.tensor(criterion, dtype=torch.float64)
         self.wait_ = torch.where(loss > self.best_ - self.tol, self.wait_ + 1, 0)
