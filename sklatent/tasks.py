@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -246,7 +246,8 @@ class Reconstruction(Task):
         """Return the user's error of each sample, from standardized arguments."""
         mean, scale = (torch.as_tensor(unit).to(x) for unit in (self.mean_, self.scale_))
         assert callable(self.error)
-        errors = self.error(mean + scale * output, mean + scale * x)
+        tensors = {"x_hat": mean + scale * output, "x": mean + scale * x}
+        errors = call("error", self.error, self.error, **tensors)
         shape = torch.broadcast_shapes(output.shape, x.shape)
         if isinstance(errors, Tensor) and errors.shape == shape:
             return errors.sum(dim=-1)
@@ -394,6 +395,20 @@ class FunctionTask(Task):
             raise ValueError(
                 f"task={self.function!r} failed with: {error}. Its argument {' '.join(absent)}"
             ) from error
+
+
+def call(name: str, value: Any, function: Callable[..., Any], **arguments: Tensor | None) -> Any:
+    """Call the function of a parameter; errors of torch name the parameter and the shapes."""
+    try:
+        return function(*arguments.values())
+    except (IndexError, RuntimeError) as error:
+        if type(error) not in (IndexError, RuntimeError):  # such as a lack of memory
+            raise
+        shapes = ", ".join(
+            f"{key} {None if each is None else tuple(each.shape)}"
+            for key, each in arguments.items()
+        )
+        raise ValueError(f"{name}={value!r} failed for the shapes {shapes}: {error}") from error
 
 
 def magnitude(y: NDArray) -> NDArray:

@@ -8,7 +8,7 @@ from skorch.callbacks import EarlyStopping, EpochScoring
 
 from sklatent import GaussianEmbedder
 from sklatent.regularizers import Adversarial, MomentMatching, Regularizer
-from sklatent.tasks import Classification
+from sklatent.tasks import Classification, Reconstruction, Task
 
 X = np.random.default_rng(0).normal(size=(40, 5))
 Y = np.repeat(["a", "b"], 20)
@@ -235,6 +235,104 @@ def test_a_function_that_returns_the_wrong_thing():
             GaussianEmbedder(2, task=loss).fit(X)
     with pytest.raises(ValueError, match="does not depend on any weight that can be trained"):
         GaussianEmbedder(2, task=lambda x, z, output, y: x.sum(-1), regularizer=None).fit(X)
+
+
+def test_a_function_that_returns_an_array():
+    losses = {
+        r"got ndarray of shape \(\d+,\)$": lambda x, z, output, y: np.zeros(len(z)),
+        "got list$": lambda x, z, output, y: z.tolist(),
+    }
+    for message, loss in losses.items():
+        with pytest.raises(ValueError, match=message):
+            GaussianEmbedder(2, task=loss).fit(X)
+
+
+def absolute(x, z, output, y):
+    return (z - y).abs().mean(-1)
+
+
+class Third(Task):
+    def loss(self, x, z, output, y):
+        return z[:, 2] - y
+
+    def __repr__(self):
+        return "Third()"
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (absolute, r"^task=<function absolute at .*> failed .* x \((\d+), 5\), z \(\1, 2\), output None, y \(\1,\): The size of tensor"),
+        (Third(), r"^task=Third\(\) failed .* z \(\d+, 2\), .*: index 2 is out of bounds"),
+        (Reconstruction(lambda x_hat, x: x_hat @ x), r"^error=<function .* failed .* x_hat \(40, 5\), x \(40, 5\): "),
+    ],
+)  # fmt: skip
+def test_shapes_that_do_not_fit(task, message):
+    with pytest.raises(ValueError, match=message) as error:
+        GaussianEmbedder(2, task=task).fit(X, X[:, 0])
+    assert type(error.value.__cause__) in (RuntimeError, IndexError)
+
+
+def test_a_lack_of_memory_is_not_about_shapes():
+    def loss(x, z, output, y):
+        raise torch.cuda.OutOfMemoryError("no memory")
+
+    with pytest.raises(torch.cuda.OutOfMemoryError, match="no memory"):
+        GaussianEmbedder(2, task=loss).fit(X)
+
+
+def fit_one_output(loss, y=X[:, 0], k=2):
+    """Fit a loss of one output of a decoder; warnings are errors."""
+    decoder = torch.nn.Linear(k, 1)
+    params = {"max_iter": 3, "early_stopping": False, "random_state": 0}
+    return GaussianEmbedder(k, task=loss, decoder=decoder, **params).fit(X, y)
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize(
+    ("loss", "ndim", "k"),
+    [
+        (lambda x, z, output, y: (output - y).square().mean(-1), 1, 2),
+        (lambda x, z, output, y: (output.exp() - y * output).mean(0), 1, 2),
+        (lambda x, z, output, y: -torch.distributions.Normal(output, 1.0).log_prob(y).mean(-1), 1, 2),
+        (lambda x, z, output, y: (z[:, :1] - y).square().mean(-1), 1, 2),
+        (lambda x, z, output, y: (z - y).square().mean(-1), 1, 1),
+        (lambda x, z, output, y: (z.norm(dim=1, keepdim=True) - y).abs().mean(-1), 1, 2),
+        (lambda x, z, output, y: (output[..., 0] - y).square().mean(-1), 2, 2),
+    ],
+)  # fmt: skip
+def test_a_loss_of_all_pairs_by_broadcasting_is_warned_about_once(loss, ndim, k):
+    y = X[:, 0] if ndim == 1 else X[:, :1]
+    message = r"combines tensors of shapes \(40, 1\) and \(40,\).* output\[..., 0\]"
+    with pytest.warns(UserWarning, match=message) as caught:
+        embedder = fit_one_output(loss, y, k)
+    (warning,) = (each for each in caught if "combines" in str(each.message))
+    assert warning.filename == __file__
+    # The warning is right: any order of y gives the same loss.
+    x, z, output, y = (torch.from_numpy(each) for each in (X, X[:, :k], X[:, 1:2], y))
+    torch.testing.assert_close(loss(x, z, output, y.flip(0)).mean(), loss(x, z, output, y).mean())
+    with pytest.warns(UserWarning, match="combines tensors of shapes"):  # in each fit
+        embedder.partial_fit(X, y.numpy())
+
+
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda x, z, output, y: (output[..., 0] - y).square(),
+        lambda x, z, output, y: (output.squeeze(-1) - y).square(),
+        lambda x, z, output, y: (output - y[:, None]).square().mean(-1),
+        # All pairs on purpose
+        lambda x, z, output, y: (output[..., 0][:, None] - y).square().mean(-1),
+        lambda x, z, output, y: (output - y[None, :]).square().mean(-1),
+        lambda x, z, output, y: (y[:, None] - output[..., 0]).square().mean(-1),
+        lambda x, z, output, y: ((y[:, None] - y) * (output - output.T)).mean(-1),
+        lambda x, z, output, y: ((y[:, None] - y) * (output - output[:, 0])).mean(-1),
+        lambda x, z, output, y: ((y[:, None] - y).abs() * torch.cdist(z, z)).mean(-1),
+    ],
+)
+def test_losses_of_samples_and_of_pairs_on_purpose_are_not_warned_about(loss):
+    fit_one_output(loss)
 
 
 class PerRow(Regularizer):

@@ -1,15 +1,18 @@
 """The objective of training: task loss + reg_weight * regularizer."""
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._warn import warn
 from ..networks import Embedding, linear
 from ..regularizers import Regularizer
-from ..tasks import Task
+from ..tasks import Task, call
+from .pairs import PairDetector
 
 
 class Objective(nn.Module):
@@ -45,6 +48,7 @@ class Objective(nn.Module):
         self.task = task
         self.regularizer = regularizer
         self.reg_weight = reg_weight
+        self.stepped = False  # the first training step detects losses that compare pairs
         self.scale = scale
         self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32))
         self.register_buffer("target_mean", torch.tensor(target_mean, dtype=torch.float32))
@@ -81,7 +85,20 @@ class Objective(nn.Module):
         z = u
         if not self.task.standardized:
             x, z = self.mean + self.scale * x, self.target_mean + linear(u, self.target_factor)
-        losses = self.task.loss(x, z, output, y)
+        task = getattr(self.task, "function", self.task)
+        detector, first = PairDetector(z, output, y), not self.stepped and torch.is_grad_enabled()
+        with detector if first else nullcontext():
+            losses = call("task", task, self.task.loss, x=x, z=z, output=output, y=y)
+        self.stepped |= first
+        if detector.found:
+            n = len(x)
+            warn(
+                f"task={task!r} combines tensors of shapes ({n}, 1) and ({n},), and torch computes "
+                f"all pairs of predictions and targets, of shape ({n}, {n}). Their mean does not "
+                "depend on which target belongs to which sample. Index the tensor of shape "
+                f"({n}, 1), as in output[..., 0] or z[..., 0]. For all pairs, add the axis in the "
+                "loss, as in y[None, :]."
+            )
         _check_loss("task", losses, u.shape[:-1])
         return losses
 
@@ -89,8 +106,10 @@ class Objective(nn.Module):
 def _check_loss(name: str, value: Any, shape: torch.Size) -> None:
     if isinstance(value, Tensor) and value.shape == shape and value.is_floating_point():
         return
-    got = f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else value
+    got = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
+    if hasattr(value, "shape"):
+        got += f" of shape {tuple(value.shape)}"
     raise ValueError(
         f"{name} must return a tensor of floats of shape {tuple(shape)}"
-        f"{', one loss for each sample' if name == 'task' else ''}, got {got!r}"
+        f"{', one loss for each sample' if name == 'task' else ''}, got {got}"
     )
