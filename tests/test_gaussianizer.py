@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.integrate import trapezoid
 from scipy.sparse import csr_array
 from scipy.stats import ks_2samp, multivariate_normal, norm
 from sklearn.base import clone
@@ -104,7 +105,7 @@ def integrate(on_moons):
     x, y = np.linspace(-4, 5, 241), np.linspace(-3.5, 4, 201)
     grid = np.stack(np.meshgrid(x, y, indexing="ij"), axis=-1)
     value = on_moons.score_samples(grid.reshape(-1, 2)).reshape(grid.shape[:2])
-    return lambda function: np.trapezoid(np.trapezoid(function(value), y), x)
+    return lambda function: trapezoid(trapezoid(function(value), y), x)
 
 
 def test_density_integrates_to_one(integrate):
