@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil, floor
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -13,7 +14,7 @@ from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
 from sklearn.utils._metadata_requests import _RoutingNotSupportedMixin
 from sklearn.utils._param_validation import HasMethods, Interval
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._callbacks import Tasks
 
@@ -28,8 +29,8 @@ class OutlierDetector(
     r"""Detect the samples that are unlikely under a density model.
 
     A sample x is an outlier if :math:`\log p(x) < t`, where log p is the model's
-    ``score_samples``. The threshold t is the quantile of order `contamination` of the scores of
-    the training samples.
+    ``score_samples``. By default, the threshold t makes the share `contamination` of the training
+    samples outliers.
 
     A flexible model gives its training samples higher scores than new samples. Then the share of
     regular new samples below the threshold exceeds `contamination`. With `cv`, the threshold
@@ -45,7 +46,8 @@ class OutlierDetector(
 
     contamination : float in (0, 0.5], default=0.1
         Share of the training samples that count as outliers. If no training sample is an outlier,
-        this is the wanted share of false alarms.
+        this is the wanted share of false alarms. With `cv`, a share c needs at least 1/c - 1
+        samples.
 
     cv : int, cross-validation generator, iterable or None, default=None
         How to split the training samples to compute the threshold: the estimator is fitted
@@ -58,7 +60,7 @@ class OutlierDetector(
     estimator_ : estimator
         Fitted to all training samples.
     offset_ : float
-        Threshold t.
+        Threshold t. It lies between two scores, so rounding errors do not change a verdict.
     n_features_in_ : int
         Number of features, if the estimator has this attribute.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -71,12 +73,29 @@ class OutlierDetector(
 
     Notes
     -----
-    With cross-validation, the threshold is a quantile of n held-out scores. The standard error of
-    the share of false alarms is about :math:`\sqrt{c (1 - c) / n}` for a `contamination` of c. The
-    models of the folds have fewer training samples than the final model, so their scores are a
-    little lower, and so is the share of false alarms.
+    Without `cv`, floor(c n) of the n training samples are outliers for a `contamination` of c, or
+    fewer if several samples have the same score.
+
+    With `cv`, the threshold lies just below the r-th smallest of n held-out scores, where
+    r = floor(c (n + 1)). A sample that is held out several times has its mean score. A new sample
+    is an outlier if its conformal p-value, (1 + number of lower held-out scores) / (n + 1), is at
+    most c. If one model scored all samples, the share of false alarms would be r / (n + 1) on
+    average. Its standard deviation over training sets would be about
+    :math:`\sqrt{c (1 - c) / n}` [2]_. But several models score the folds, as in cross-conformal
+    prediction [1]_, so both values are approximate. The models of the folds have fewer training
+    samples than the final model, so their scores are a little lower, and so is the share of false
+    alarms.
+
+    A score of nan counts as a score of -inf: such a sample is an outlier.
 
     `fit` does not support sample weights.
+
+    References
+    ----------
+    .. [1] Vovk, V. (2015). `Cross-conformal predictors <https://arxiv.org/abs/1208.0806>`_.
+       Annals of Mathematics and Artificial Intelligence 74.
+    .. [2] Bates, S., Candès, E., Lei, L., Romano, Y. and Sesia, M. (2023). `Testing for outliers
+       with conformal p-values <https://arxiv.org/abs/2104.08279>`_. Annals of Statistics 51.
 
     Examples
     --------
@@ -133,21 +152,27 @@ class OutlierDetector(
 
     def _fit(self, X, cv, tasks, context):
         model = tasks.fit(context, "fit", clone(self.estimator), X)
-        scores = (
-            model.score_samples(X) if cv is None else self._held_out_scores(X, cv, tasks, context)
-        )
-        offset = np.quantile(scores, self.contamination, method="higher")
+        if cv is None:
+            scores = model.score_samples(X)
+            rank = 1 + self._n_outliers(len(scores))
+        else:
+            scores = self._held_out_scores(X, cv, tasks, context)
+            rank = self._n_outliers(len(scores) + 1)
+        offset = just_below(scores, rank)
         if not np.isfinite(offset):
             raise ValueError(
-                f"{self.contamination:.0%} of the samples or more have the score {offset}, so no "
-                "threshold exists: increase contamination, or fit a model that gives new samples a "
-                "positive density"
+                f"score {rank} of {len(scores)} in ascending order is {offset}, so no threshold "
+                f"exists for contamination={self.contamination}: increase contamination, or fit a "
+                "model that gives new samples a positive density"
             )
-        self.estimator_, self.offset_ = model, float(offset)
+        self.estimator_, self.offset_ = model, offset
         for name in ("n_features_in_", "feature_names_in_"):
             self.__dict__.pop(name, None)
             if hasattr(model, name):
                 setattr(self, name, getattr(model, name))
+
+    def _n_outliers(self, n):
+        return floor(self.contamination * n + 1e-9)  # 0.07 * 100 exceeds 7, 0.29 * 100 is below 29
 
     def _splitter(self):
         if self.cv is None:
@@ -158,12 +183,21 @@ class OutlierDetector(
 
     def _held_out_scores(self, X, cv, tasks, context):
         (X,) = indexable(X)
-        scores = []
-        for train, test in cv.split(X):
+        every = np.arange(_num_samples(X))
+        splits = [(every[train], every[test]) for train, test in cv.split(X)]
+        held_out, counts = np.unique(np.concatenate([s[1] for s in splits]), return_counts=True)
+        if self._n_outliers(len(held_out) + 1) == 0:
+            raise ValueError(
+                f"contamination={self.contamination} needs at least "
+                f"{ceil(1 / self.contamination - 1 - 1e-9)} held-out samples, got {len(held_out)}: "
+                "pass more samples, increase contamination, or set cv=None"
+            )
+        sums = np.zeros(len(every))
+        for train, test in splits:
             model = clone(self.estimator)
             tasks.fit(context, "fit-fold", model, _safe_indexing(X, train))
-            scores.append(model.score_samples(_safe_indexing(X, test)))
-        return np.concatenate(scores)
+            np.add.at(sums, test, model.score_samples(_safe_indexing(X, test)))
+        return sums[held_out] / counts
 
     def score_samples(self, X: ArrayLike) -> NDArray:
         """Return the log-likelihood of each sample under the density model.
@@ -190,7 +224,7 @@ class OutlierDetector(
         -------
         ndarray of shape (n_samples,)
         """
-        return self.score_samples(X) - self.offset_
+        return np.subtract(self.score_samples(X), self.offset_, dtype=np.float64)
 
     def predict(self, X: ArrayLike) -> NDArray:
         """Return -1 for outliers and 1 for inliers.
@@ -203,4 +237,20 @@ class OutlierDetector(
         -------
         ndarray of shape (n_samples,)
         """
-        return np.where(self.decision_function(X) < 0, -1, 1)
+        return np.where(self.decision_function(X) >= 0, 1, -1)
+
+
+def just_below(scores, rank):
+    """Return a value below the score of this rank, and above all lower scores.
+
+    The distance to the score is a hundredth of the gap to the next score. This is more than
+    rounding errors, and too little to change the share of false alarms.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    scores = np.sort(np.where(np.isnan(scores), -np.inf, scores))
+    score = scores[rank - 1]
+    if not np.isfinite(score):
+        return float(score)
+    levels = np.unique(scores[np.isfinite(scores)])
+    gaps = np.diff(levels, append=levels[-1])
+    return float(score - gaps[max(np.searchsorted(levels, score) - 1, 0)] / 100)

@@ -8,7 +8,7 @@ from sklearn.covariance import EllipticEnvelope
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import ShuffleSplit
+from sklearn.model_selection import RepeatedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -23,24 +23,96 @@ class StandardGaussian(BaseEstimator):
         return self
 
     def score_samples(self, X):
-        return multivariate_normal(np.zeros(np.shape(X)[1])).logpdf(X)
+        return np.atleast_1d(multivariate_normal(np.zeros(np.shape(X)[1])).logpdf(X))
 
 
 def draws(n, p=3, seed=0):
     return np.random.default_rng(seed).standard_normal((n, p))
 
 
-@pytest.mark.parametrize("cv", [None, 5])
-def test_the_threshold_is_the_quantile_of_the_scores(cv):
-    X = draws(200)
-    detector = OutlierDetector(StandardGaussian(), contamination=0.15, cv=cv).fit(X)
+@pytest.mark.parametrize(
+    ("n", "contamination", "n_outliers"),
+    # In floating point, 0.07 * 100 > 7 and 0.29 * 100 < 29.
+    [(200, 0.15, 30), (101, 0.07, 7), (100, 0.07, 7), (100, 0.29, 29), (99, 0.01, 0), (1, 0.5, 0)],
+)
+def test_without_cv_a_share_of_the_training_samples_are_outliers(n, contamination, n_outliers):
+    X = draws(n)
+    detector = OutlierDetector(StandardGaussian(), contamination=contamination).fit(X)
     scores = StandardGaussian().score_samples(X)
-    # The density is fixed, so held-out scores are the scores of the training samples.
-    assert detector.offset_ == pytest.approx(np.sort(scores)[30], abs=1e-12)
     np.testing.assert_array_equal(detector.score_samples(X), scores)
     np.testing.assert_allclose(detector.decision_function(X), scores - detector.offset_)
-    np.testing.assert_array_equal(detector.predict(X), np.where(scores < detector.offset_, -1, 1))
-    assert (detector.predict(X) == -1).sum() == 30
+    ranks = scores.argsort().argsort()
+    np.testing.assert_array_equal(detector.predict(X), np.where(ranks < n_outliers, -1, 1))
+
+
+@pytest.mark.parametrize(("contamination", "n_outliers"), [(0.1, 0), (0.2, 0), (0.3, 3), (0.5, 5)])
+def test_equal_scores_have_equal_verdicts(contamination, n_outliers):
+    X = np.array([3, 3, 3, 2, 2, 1, 1, 1, 1, 1])[:, np.newaxis]
+    detector = OutlierDetector(StandardGaussian(), contamination=contamination).fit(X)
+    np.testing.assert_array_equal(
+        detector.predict(X), np.repeat([-1, 1], [n_outliers, 10 - n_outliers])
+    )
+    assert (detector.fit(np.ones((10, 1))).predict([[1], [1.01]]) == [1, -1]).all()
+
+
+@pytest.mark.parametrize(
+    ("n", "contamination", "rank"),
+    [(10, 0.1, 1), (50, 0.05, 2), (50, 0.1, 5), (99, 0.01, 1), (99, 0.07, 7), (198, 0.01, 1)],
+)
+def test_held_out_scores_of_a_fixed_density_give_exact_false_alarms(n, contamination, rank):
+    detector = OutlierDetector(StandardGaussian(), contamination=contamination, cv=2)
+    # In two dimensions, the share of samples with a log-density below t is 2 pi exp(t).
+    thresholds = [detector.fit(draws(n, 2, seed)).offset_ for seed in range(400)]
+    shares = 2 * np.pi * np.exp(thresholds)
+    # The share below the score of a rank has the distribution Beta(rank, n + 1 - rank).
+    mean = rank / (n + 1)
+    se = np.sqrt(mean * (1 - mean) / (n + 2) / len(shares))
+    assert shares.mean() == pytest.approx(mean, abs=4 * se)
+
+
+def test_a_small_share_of_false_alarms_needs_many_samples():
+    detector = OutlierDetector(StandardGaussian(), contamination=0.01, cv=5)
+    with pytest.raises(ValueError, match="needs at least 99 held-out samples, got 98"):
+        detector.fit(draws(98))
+    detector.fit(draws(99))
+    # A sample that is held out ten times is one sample.
+    detector.set_params(cv=RepeatedKFold(n_splits=5, n_repeats=10, random_state=0))
+    with pytest.raises(ValueError, match="needs at least 99 held-out samples, got 98"):
+        detector.fit(draws(98))
+
+
+@pytest.mark.parametrize("cv", [None, 5])
+def test_the_verdict_on_a_sample_does_not_depend_on_the_batch(cv):
+    X = draws(100, 20)
+    for share in np.linspace(0.02, 0.5, 17):
+        for model in (PCA(5), StandardGaussian()):
+            detector = OutlierDetector(model, contamination=share, cv=cv).fit(X)
+            alone = [detector.predict(x[np.newaxis])[0] for x in X]
+            np.testing.assert_array_equal(alone, detector.predict(X))
+
+
+class Bounded(BaseEstimator):
+    """The uniform density on [-1, 1]; nan for inputs above 10."""
+
+    def fit(self, X, y=None):
+        return self
+
+    def score_samples(self, X):
+        x = np.asarray(X, dtype=float)[:, 0]
+        return np.where(x > 10, np.nan, np.where(abs(x) > 1, -np.inf, -x))
+
+
+@pytest.mark.parametrize("cv", [None, 4])
+def test_samples_without_a_density_are_outliers(cv):
+    X = np.append(np.linspace(-1, 1, 18), [5, 11])[:, np.newaxis]
+    detector = OutlierDetector(Bounded(), contamination=0.15, cv=cv).fit(X)
+    np.testing.assert_array_equal(detector.predict([[0], [5], [11]]), [1, -1, -1])
+    # The two samples without a density, and without cv the least likely other sample.
+    assert (detector.predict(X) == -1).sum() == (3 if cv is None else 2)
+    with pytest.raises(
+        ValueError, match="of 20 in ascending order is -inf, so no threshold exists"
+    ):
+        detector.set_params(contamination=0.05).fit(X)
 
 
 def test_held_out_scores_give_the_wanted_share_of_false_alarms():
@@ -73,7 +145,8 @@ def test_any_splitter_and_data_frames():
     assert list(detector.feature_names_in_) == ["a", "b", "c"]
     train, test = next(cv.split(frame))
     held_out = PCA(2).fit(frame.iloc[train]).score_samples(frame.iloc[test])
-    assert detector.offset_ == pytest.approx(np.quantile(held_out, 0.1, method="higher"))
+    # The threshold lies below the score of rank floor(0.1 * 21) = 2.
+    assert (held_out < detector.offset_).sum() == 1
     assert not hasattr(detector.fit(frame.to_numpy()), "feature_names_in_")
 
 
@@ -103,5 +176,5 @@ def test_a_fit_that_fails_keeps_the_previous_model_with_its_threshold():
 
 def test_without_a_finite_threshold_fit_fails():
     X = draws(30, 50)  # new samples are outside the subspace of the training samples
-    with pytest.raises(ValueError, match="have the score -inf, so no threshold exists"):
+    with pytest.raises(ValueError, match="is -inf, so no threshold exists"):
         OutlierDetector(Gaussianizer(), cv=5).fit(X)
