@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil, floor
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
@@ -12,20 +13,13 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, OutlierMixin, _fit_c
 from sklearn.callback import CallbackSupportMixin
 from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import Tags, _safe_indexing, get_tags, indexable
-from sklearn.utils._metadata_requests import _RoutingNotSupportedMixin
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._callbacks import Tasks
 
 
-class OutlierDetector(
-    _RoutingNotSupportedMixin,
-    CallbackSupportMixin,
-    OutlierMixin,
-    MetaEstimatorMixin,
-    BaseEstimator,
-):
+class OutlierDetector(CallbackSupportMixin, OutlierMixin, MetaEstimatorMixin, BaseEstimator):
     r"""Detect the samples that are unlikely under a density model.
 
     A sample x is an outlier if :math:`\log p(x) < t`, where log p is the model's
@@ -53,7 +47,7 @@ class OutlierDetector(
         How to split the training samples to compute the threshold: the estimator is fitted
         without each fold, and scores this fold. An int is the number of folds, which are drawn
         at random with a fixed seed. None fits one estimator only and uses its scores of the
-        training samples.
+        training samples. To clone the detector, pass a list of splits instead of an iterator.
 
     Attributes
     ----------
@@ -129,7 +123,7 @@ class OutlierDetector(
         return tags
 
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: ArrayLike, y: Any = None) -> Self:
+    def fit(self, X: ArrayLike, y: Any = None, groups: ArrayLike | None = None) -> Self:
         """Fit the density model, and compute the threshold.
 
         Parameters
@@ -137,6 +131,8 @@ class OutlierDetector(
         X : array-like of shape (n_samples, n_features)
         y : ignored
             Present by convention.
+        groups : array-like of shape (n_samples,), default=None
+            Groups of the samples, for a `cv` that keeps groups together.
 
         Returns
         -------
@@ -144,19 +140,19 @@ class OutlierDetector(
         """
         cv = self._splitter()
         tasks = Tasks(self, X, y, None)
-        n_fits = 1 if cv is None else 1 + cv.get_n_splits(X)
+        n_fits = 1 if cv is None else 1 + cv.get_n_splits(X, groups=groups)
         context = self._init_callback_context(max_subtasks=n_fits)
         with tasks.task(context, attributes={}):
-            self._fit(X, cv, tasks, context)
+            self._fit(X, groups, cv, tasks, context)
         return self
 
-    def _fit(self, X, cv, tasks, context):
+    def _fit(self, X, groups, cv, tasks, context):
         model = tasks.fit(context, "fit", clone(self.estimator), X)
         if cv is None:
             scores = model.score_samples(X)
             rank = 1 + self._n_outliers(len(scores))
         else:
-            scores = self._held_out_scores(X, cv, tasks, context)
+            scores = self._held_out_scores(X, groups, cv, tasks, context)
             rank = self._n_outliers(len(scores) + 1)
         offset = just_below(scores, rank)
         if not np.isfinite(offset):
@@ -179,12 +175,16 @@ class OutlierDetector(
             return None
         if isinstance(self.cv, Integral):  # samples are often sorted
             return KFold(self.cv, shuffle=True, random_state=0)
-        return check_cv(self.cv)
+        if not isinstance(self.cv, Iterator):
+            return check_cv(self.cv)
+        if getattr(self, "_cv", None) is not self.cv:  # the first fit empties an iterator
+            self._cv, self._cv_splits = self.cv, check_cv(self.cv)
+        return self._cv_splits
 
-    def _held_out_scores(self, X, cv, tasks, context):
-        (X,) = indexable(X)
+    def _held_out_scores(self, X, groups, cv, tasks, context):
+        X, groups = indexable(X, groups)
         every = np.arange(_num_samples(X))
-        splits = [(every[train], every[test]) for train, test in cv.split(X)]
+        splits = [(every[train], every[test]) for train, test in cv.split(X, groups=groups)]
         held_out, counts = np.unique(np.concatenate([s[1] for s in splits]), return_counts=True)
         if self._n_outliers(len(held_out) + 1) == 0:
             raise ValueError(

@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+import sklearn
 from scipy.stats import multivariate_normal
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.covariance import EllipticEnvelope
 from sklearn.datasets import load_breast_cancer
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import RepeatedKFold, ShuffleSplit
+from sklearn.model_selection import GroupKFold, RepeatedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -178,3 +179,30 @@ def test_without_a_finite_threshold_fit_fails():
     X = draws(30, 50)  # new samples are outside the subspace of the training samples
     with pytest.raises(ValueError, match="is -inf, so no threshold exists"):
         OutlierDetector(Gaussianizer(), cv=5).fit(X)
+
+
+def test_groups_stay_together():
+    X, groups = draws(60), np.repeat(np.arange(12), 5)
+    splits = list(GroupKFold(4).split(X, groups=groups))
+    expected = OutlierDetector(PCA(2), cv=splits).fit(X).offset_
+    detector = OutlierDetector(PCA(2), cv=GroupKFold(4))
+    assert detector.fit(X, groups=groups).offset_ == expected
+    with sklearn.config_context(enable_metadata_routing=True):
+        pipeline = make_pipeline(
+            StandardScaler(with_std=False), detector.set_fit_request(groups=True)
+        )
+        assert pipeline.fit(X, groups=groups)[-1].offset_ == pytest.approx(expected)
+        verdicts = detector.fit_predict(X, groups=groups)
+    np.testing.assert_array_equal(verdicts, detector.predict(X))
+
+
+def test_an_iterator_of_splits_serves_several_fits():
+    X = draws(60)
+    splits = list(ShuffleSplit(3, random_state=0).split(X))
+    first, second = (
+        clone(OutlierDetector(PCA(2), contamination=0.3, cv=part)).fit(X).offset_
+        for part in (splits, splits[:2])
+    )
+    detector = OutlierDetector(PCA(2), contamination=0.3, cv=iter(splits))
+    assert [detector.fit(X).offset_ for _ in range(2)] == [first] * 2
+    assert detector.set_params(cv=iter(splits[:2])).fit(X).offset_ == second != first
