@@ -329,7 +329,7 @@ def test_posterior_is_in_the_targets_coordinates(digits):
     np.testing.assert_allclose(np.sqrt(np.diagonal(cov, axis1=1, axis2=2)), std, rtol=1e-6)
     # Target and calibration are an affine map z = M u + b, and Cov(M u) = M Cov(u) M^T.
     design = np.column_stack([plain.mean, np.ones(len(test))])
-    matrix = np.linalg.lstsq(design, mean)[0][:2].T
+    matrix = np.linalg.lstsq(design, mean, rcond=None)[0][:2].T
     pushed = np.einsum("ij,nj,kj->nik", matrix, plain.std**2, matrix)
     np.testing.assert_allclose(cov, pushed, rtol=1e-6, atol=1e-9)
     with pytest.raises(AttributeError):
