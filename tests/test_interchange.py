@@ -25,6 +25,8 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(params=[False, True], ids=["no dispatch", "dispatch"])
 def dispatch(request, monkeypatch):
+    if request.param:
+        pytest.importorskip("scipy", "1.14", reason="scikit-learn does not dispatch before")
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     with config_context(array_api_dispatch=request.param):
         yield request.param
