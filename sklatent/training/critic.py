@@ -1,6 +1,6 @@
 """The critic of an adversarial regularizer: its training and its output for an embedding."""
 
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -28,18 +28,16 @@ class Critic:
     def __init__(self, module: nn.Module, regularizer: Adversarial) -> None:
         self.module = module
         self.regularizer = regularizer
-        self.optimizer = torch.optim.Adam(module.parameters(), **self._rates(), fused=True)
+        self.optimizer = torch.optim.Adam(
+            module.parameters(), lr=regularizer.critic_learning_rate, betas=(0.5, 0.9), fused=True
+        )
         self.paused: tuple[dict[str, Tensor], dict[str, Tensor]] | None = None
-
-    def _rates(self) -> dict[str, Any]:
-        settings = self.regularizer.settings
-        return {"lr": settings.critic_learning_rate, "betas": settings.betas}
 
     def set_regularizer(self, regularizer: Adversarial) -> None:
         """Change the settings of further training."""
         self.regularizer = regularizer
         for group in self.optimizer.param_groups:
-            group.update(self._rates())
+            group["lr"] = regularizer.critic_learning_rate
 
     # Steps
 
