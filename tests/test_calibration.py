@@ -64,6 +64,16 @@ def test_no_whitening_changes_rows_less():
         assert change(z) < change(z @ rotation)
 
 
+@pytest.mark.parametrize("spreads", [[10.0, 0.5], [0.5, 0.1], [3.0, 2.0]])
+def test_slopes_are_those_of_the_map(spreads):
+    u = np.random.default_rng(0).standard_normal((500, 2)) * spreads
+    calibration = AffineCalibration().fit(u)
+    matrix = calibration.transform(np.eye(2)) - calibration.transform(np.zeros((2, 2)))
+    values = np.linalg.svd(matrix, compute_uv=False)
+    assert calibration.least_slope == pytest.approx(values.min())
+    assert calibration.log_slope == pytest.approx(np.log(values).sum())
+
+
 def test_permuting_components_permutes_the_calibrated_ones():
     order = [3, 0, 4, 1, 2]
     z = AffineCalibration().fit(TUMOURS).transform(TUMOURS)
@@ -282,6 +292,14 @@ def test_weights_stand_for_repetitions():
     # Repeated rows look like more evidence, so the maps differ a little.
     other = Gaussianization().fit(repeated).transform(u)
     assert np.sqrt(np.square(z - other).mean()) <= 0.25
+
+
+def test_many_samples_of_little_weight_do_not_hide_a_direction():
+    # The weighted variance is that of the heavy samples: the others are near the mean.
+    rng = np.random.default_rng(0)
+    u = np.concatenate([rng.exponential(size=(1000, 1)) - 1, 0.01 * rng.normal(size=(9000, 1))])
+    weight = np.repeat([1.0, 1e-6], [1000, 9000])
+    assert Gaussianization().fit(u, weight).n_rounds_ >= 1
 
 
 def rare_far_cluster(n, k):

@@ -601,6 +601,23 @@ def with_callbacks(*callbacks, **params):
     return embedder(net_params={"callbacks": list(callbacks)}, **params).fit(X)
 
 
+class Count(Callback):
+    n_epochs = 0
+
+    def on_epoch_end(self, net, **kwargs):
+        self.n_epochs += 1
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_fit_leaves_the_users_callback_alone(named):
+    mine = Count()
+    model = with_callbacks(("count", mine) if named else mine)
+    assert (dict(model.net_.callbacks_)["count" if named else "Count"].n_epochs, mine.n_epochs) == (
+        3,
+        0,
+    )
+
+
 @pytest.mark.parametrize(
     ("policy", "params", "expected"),
     [

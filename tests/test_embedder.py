@@ -32,6 +32,7 @@ from sklatent.regularizers import (
     Adversarial,
     KLDivergence,
     MomentMatching,
+    Regularizer,
     SlicedEppsPulley,
 )
 from sklatent.tasks import Classification, Reconstruction, Regression, Task
@@ -222,6 +223,28 @@ def test_units_of_the_features_do_not_matter(a, b, regularizer):
     np.testing.assert_allclose(
         embedder.fit_transform(a * X + b), embedder.fit_transform(X), rtol=0, atol=1e-3
     )
+
+
+class Sizes(Regularizer):
+    """Records the number of samples that batches are drawn from."""
+
+    seen: ClassVar[set] = set()
+
+    def __call__(self, embedding, n_rows=np.inf, generator=None):
+        self.seen.add(float(n_rows))
+        return embedding.sample.square().mean()
+
+
+@pytest.mark.parametrize(
+    ("method", "early_stopping", "sizes"),
+    # The criterion evaluates new samples, as a stream does.
+    [("fit", True, {160, np.inf}), ("fit", False, {178}), ("partial_fit", False, {np.inf})],
+)
+def test_a_regularizer_receives_the_number_of_training_samples(method, early_stopping, sizes):
+    Sizes.seen.clear()
+    embedder = GaussianEmbedder(regularizer=Sizes(), max_iter=1, early_stopping=early_stopping)
+    getattr(embedder, method)(DATA["wine"])
+    assert Sizes.seen == sizes
 
 
 def test_losses_add_up(digits):
@@ -443,6 +466,19 @@ def test_targets_may_have_any_float_type(dtype, task):
     np.testing.assert_array_equal(other.transform(X), embedder.transform(X))
     assert other.score(X, y.astype(dtype)) == embedder.score(X, y.astype(np.float64))
     assert embedder.score(X, y.astype(dtype)) == embedder.score(X, y.astype(np.float64))
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, object])
+def test_numbers_of_any_type_are_learned(dtype):
+    X, y = load_diabetes(return_X_y=True)
+    y = np.where(y > 140, 1.0, 0.0)
+    plain, typed = (
+        GaussianEmbedder(2, task="regression", max_iter=2, random_state=0)
+        .fit(X, numbers)
+        .predict(X)
+        for numbers in (y, y.astype(dtype))
+    )
+    np.testing.assert_array_equal(plain, typed)
 
 
 def test_a_function_is_a_task_in_the_users_coordinates(digits):

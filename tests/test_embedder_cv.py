@@ -301,6 +301,14 @@ def test_scores_are_weighted_as_the_fit_is():
     np.testing.assert_allclose(search.cv_results_["mean_test_score"], expected, rtol=1e-6)
 
 
+def test_a_given_scoring_receives_no_weights():
+    def weighted(embedder, X, y=None, sample_weight=None):
+        return float(sample_weight is not None)
+
+    search = GaussianEmbedderCV(4, reg_weights=[1], cv=2, scoring=weighted, max_iter=0, **SMALL)
+    assert search.fit(X, sample_weight=np.where(LABELS == 0, 5.0, 1.0)).best_score_ == 0
+
+
 def test_a_share_of_variance_is_resolved_once():
     search = GaussianEmbedderCV(
         0.6, reg_weights=[1], cv=3, max_iter=0, scoring=reconstruction_scorer, **SMALL
@@ -457,6 +465,21 @@ def test_what_fails_has_the_error_score_of_a_grid_search(splits, params, net_par
     assert search.best_index_ == grid.best_index_
 
 
+@pytest.mark.filterwarnings("ignore:One or more of the test scores are non-finite")
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_the_candidates_of_a_fold_that_fails_have_no_score(failing):
+    cv = [FULL, FULL, FULL]
+    cv[failing] = TOO_FEW
+    search = GaussianEmbedderCV(
+        4, reg_weights=[0.1, 1.0, 2.0], cv=cv, scoring=reconstruction_scorer, max_iter=0,
+        refit=False, **SMALL,
+    )  # fmt: skip
+    with pytest.warns(FitFailedWarning, match="3 fits failed out of a total of 9"):
+        results = search.fit(X).cv_results_
+    for fold in range(3):
+        assert (np.isnan(results[f"split{fold}_test_score"]) == (fold == failing)).all()
+
+
 @pytest.mark.parametrize("net_params", [None, {"optimizer": torch.optim.Adam}])
 def test_an_error_is_raised_where_all_fits_fail(net_params):
     search = GaussianEmbedderCV(
@@ -515,6 +538,11 @@ def test_in_a_pipeline_and_cloned():
 def test_weights_that_are_none(bad):
     with pytest.raises(ValueError, match="reg_weights"):
         GaussianEmbedderCV(2, reg_weights=bad).fit(X)
+
+
+def test_zero_is_a_weight():
+    search = GaussianEmbedderCV(2, reg_weights=[0, 1], cv=2, max_iter=1, refit=False, **SMALL)
+    assert np.isfinite(search.fit(X).cv_results_["mean_test_score"]).all()
 
 
 def test_the_same_random_state_is_the_same_search():
@@ -635,6 +663,21 @@ def test_halving_keeps_the_shares_of_the_classes():
         assert len(y) == 100
         shares = np.bincount(LABELS) * 100 / len(X)
         assert np.abs(np.bincount(y) - shares).max() < 2  # each rounded, of a fold within one
+
+
+def test_halving_compares_weights_on_different_samples():
+    compared = []
+
+    def constant(embedder, X, y=None):
+        compared.append(X)
+        return 0.0
+
+    GaussianEmbedderCV(
+        4, reg_weights=[0.1, 1, 10], cv=2, max_iter=9, scoring=constant, halving=True, refit=False,
+        **SMALL,
+    ).fit(X)  # fmt: skip
+    assert {len(rows) for rows in compared} == {100, len(X) // 2}
+    assert all(len(np.unique(rows, axis=0)) == len(rows) for rows in compared)
 
 
 def test_halving_compares_scores_that_are_weighted_as_the_fit_is():

@@ -168,6 +168,14 @@ def test_numbers_too_large_for_the_loss_of_a_function():
         GaussianEmbedder(2, task=distance).fit(X, 1e200 * X[:, 0])
 
 
+@pytest.mark.filterwarnings("ignore:task=None trains")
+def test_a_regularizer_scores_two_samples_or_more():
+    embedder = GaussianEmbedder(2, task=None, max_iter=0).fit(X)
+    assert np.isfinite(embedder.score(X[:2]))
+    with pytest.raises(ValueError, match="minimum of 2 is required"):
+        embedder.score(X[:1])
+
+
 @pytest.mark.parametrize(("value", "message"), [(None, "NaN"), (np.inf, "infinity")])
 @pytest.mark.parametrize("task", ["regression", distance])
 def test_numbers_in_objects_are_checked_too(task, value, message):

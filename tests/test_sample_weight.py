@@ -72,6 +72,15 @@ def test_the_start_and_the_calibration_are_weighted():
     )
 
 
+@pytest.mark.parametrize("calibration", ["affine", "gaussianize"])
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+def test_every_calibration_is_weighted(regularizer, calibration):
+    weight = np.where(y == 0, 10.0, 1.0)
+    fitted = embedder(regularizer=regularizer, calibration=calibration, target_mean=[1, 2, 3])
+    Z = fitted.fit(X, sample_weight=weight).transform(X)
+    np.testing.assert_allclose(np.average(Z, axis=0, weights=weight), [1, 2, 3], atol=1e-5)
+
+
 def test_weights_are_worth_repetitions():
     # In place of scikit-learn's check for equality, which random batches cannot pass. A linear
     # autoencoder that starts at random ends at the principal subspace (Baldi & Hornik 1989) of

@@ -90,6 +90,16 @@ def test_log_variance_is_the_posterior_of_probabilistic_pca(name):
     np.testing.assert_allclose(np.exp(fit(X, k).log_var), expected, rtol=1e-6)
 
 
+def test_the_posterior_is_not_wider_than_the_prior():
+    # The noise has at least a millionth of the variance, more than these components.
+    X = np.random.default_rng(0).standard_normal((100, 3)) * [1, 1e-5, 1e-6]
+    std = (
+        GaussianEmbedder(3, regularizer="kl", calibration=None, max_iter=0).fit(X).posterior(X).std
+    )
+    assert std.max() <= 1
+    np.testing.assert_allclose(std[:, 1:], 1)
+
+
 @pytest.mark.parametrize("name", DATA)
 @pytest.mark.parametrize("a", [1e-6, 1.0, 1e6])
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e6])

@@ -16,7 +16,7 @@ from sklatent.metrics._henze_zirkler import (
     squared_bandwidth,
     statistic_of,
 )
-from sklatent.metrics._samples import whiten
+from sklatent.metrics._samples import thin, whiten
 
 SETOSA = load_iris().data[:50]
 
@@ -149,6 +149,18 @@ def test_identical_samples_are_the_nearest_of_all():
     u = np.random.default_rng(0).standard_normal((20, 60))
     assert henze_zirkler_test(u[[0, *range(19)]], random_state=0).pvalue == 0.001
     assert 1e100 < excess(np.zeros((3, 3000))) < np.inf
+
+
+@pytest.mark.parametrize("null", ["simple", "composite"])
+def test_many_samples_are_thinned(null, monkeypatch):
+    for module in ("_samples", "_henze_zirkler"):
+        monkeypatch.setattr(f"sklatent.metrics.{module}.MAX_SAMPLES", 60)
+    u = np.random.default_rng(0).standard_normal((300, 2))
+    result = henze_zirkler_test(u, null=null, random_state=0)
+    assert result.n_samples == 60
+    # The moments of a composite test are those of the samples that it compares.
+    alone = henze_zirkler_test(thin(u, seed=0), null=null, random_state=0)
+    assert result.statistic == pytest.approx(alone.statistic)
 
 
 def test_a_tighter_component_has_the_effect_size_of_its_variance():

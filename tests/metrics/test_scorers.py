@@ -158,6 +158,10 @@ def test_one_standard_error():
     assert most_gaussian_within("r2", 0.2)(cv) == 2
 
 
+def test_without_tolerance_the_best_score_is_chosen():
+    assert most_gaussian_within("r2", 0)(results([[0.5, 0.9, 0.8]], [-1, -3, -2])) == 1
+
+
 def test_candidates_that_failed_are_not_chosen():
     nan = np.nan
     assert most_gaussian_within("r2", 1.0)(results([[0.5, nan, 0.4]], [-2, 0, nan])) == 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_wine, make_moons
+from sklearn.decomposition import PCA
 from sklearn.preprocessing import scale
 from skorch.callbacks import Callback
 from torch import nn
@@ -575,6 +576,39 @@ def test_a_critic_of_the_users_own():
     fitted = embedder({"critic": factory, "joint": True}).fit(WINE)
     assert asked == [(WINE.shape[1] + 2, 1)]
     assert isinstance(fitted.critic_, nn.Linear)
+
+
+class Witness(nn.Linear):
+    """A critic that records its inputs."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__(n_in, n_out)
+        self.seen = []
+
+    def forward(self, pairs):
+        self.seen.append(pairs.detach().double().numpy())
+        return super().forward(pairs)
+
+
+@pytest.mark.parametrize("joint", [False, True])
+def test_a_critic_compares_draws_with_embeddings_and_the_same_columns_of_pairs(joint):
+    fitted = embedder({"critic": Witness, "joint": joint}, max_iter=1).fit(WINE)
+    # The first input of this size precedes the first step of the encoder, which starts at PCA.
+    first = next(seen for seen in fitted.critic_.seen if len(seen) == 2 * 160)
+    draws, embeddings = np.split(first, 2)
+    pca = PCA(2).fit(WINE)
+    scale = np.sqrt(WINE.var(axis=0, ddof=1).mean())
+    spread = np.sqrt(pca.explained_variance_) / scale
+    if joint:  # (D(v), v) with (x, E(x))
+        decoded, v = np.split(draws, [WINE.shape[1]], axis=1)
+        x, u = np.split(embeddings, [WINE.shape[1]], axis=1)
+        np.testing.assert_allclose(decoded, v * spread @ pca.components_, atol=1e-5)
+        np.testing.assert_allclose(u, x @ pca.components_.T / spread, atol=1e-5)
+        draws, embeddings = v, u
+    embedded = PCA(2, whiten=True).fit_transform(WINE)
+    for points, known in ((draws, False), (embeddings, True)):
+        distance = np.abs(points[:, None] - embedded).max(axis=2).min(axis=1)
+        assert (distance.max() < 1e-5) == known
 
 
 @pytest.mark.parametrize("critic", [nn.Linear(2, 3), nn.Linear(5, 1), lambda p, q: nn.Linear(1, 1)])

@@ -23,12 +23,16 @@ def test_a_sum_adds_and_a_multiple_multiplies():
     torch.testing.assert_close(value, expected)
 
 
-def test_only_terms_in_nats_are_divided_by_nats():
-    total = KLDivergence() + 2 * MomentMatching()
+@pytest.mark.parametrize(
+    "total", [KLDivergence() + 2 * MomentMatching(), 2 * MomentMatching() + KLDivergence()], ids=str
+)
+def test_only_terms_in_nats_are_divided_by_nats(total):
     assert total.stochastic
     expected = KLDivergence()(BATCH) / 7 + 2 * MomentMatching()(BATCH)
     torch.testing.assert_close(total.penalty(BATCH, nats=7.0), expected)
-    assert (MomentMatching() + KLDivergence()).stochastic
+
+
+def test_a_multiple_is_divided_by_nats_too():
     assert not (MomentMatching() + 2 * MomentMatching()).stochastic
     twice = 2 * KLDivergence()
     torch.testing.assert_close(twice.penalty(BATCH, nats=7.0), 2 * KLDivergence()(BATCH) / 7)
