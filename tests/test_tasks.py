@@ -261,11 +261,13 @@ def test_regression_in_nats_is_gaussian_with_the_residual_variance_of_ols(q, wei
     assert task.nats_ == pytest.approx(q / (2 * sigma2), rel=1e-8)
 
 
-def test_constant_output_costs_nothing_when_met():
-    y = np.column_stack([WINE[:, 0], np.full(N, 7.0)])
+@pytest.mark.parametrize("constant", [7.0, 0.1, 1e9 / 3])
+def test_constant_output_costs_nothing_when_met(constant):
+    rounded = np.where(np.arange(N) % 2, constant, np.nextafter(constant, np.inf))
+    y = np.column_stack([WINE[:, 0], rounded])
     task = fitted(Regression(), y=y)
     assert mean_loss(task, task.encode(y), y) == pytest.approx(0, abs=1e-20)
-    np.testing.assert_array_equal(task.predict(np.zeros((2, 2)))[:, 1], [7.0, 7.0])
+    np.testing.assert_allclose(task.predict(np.zeros((2, 2)))[:, 1], constant)
     # Half of the outputs' variance is there to explain, and the mean explains none of it.
     assert mean_loss(task, np.zeros((N, 2)), y) == pytest.approx(0.5)
 
