@@ -469,6 +469,14 @@ def test_bending_is_a_shift_beyond_the_samples():
     assert (splines.slope(np.array([[-1.0], [0.0], [1.0]])) != 1).all()
 
 
+def test_bending_is_a_shift_beyond_the_knots_though_samples_are_there():
+    histogram = histogram_of(lambda x: np.exp(-np.abs(x) / 2))
+    splines = _gaussianization._gaussianizing(histogram, 1000, np.ones(1), 1e-3)
+    for end in (-4.0, 4.0):
+        x = end * np.array([[1.0], [1.5], [2.0]])
+        np.testing.assert_allclose(np.diff(splines(x), axis=0), np.diff(x, axis=0), atol=1e-9)
+
+
 def test_weak_evidence_bends_little():
     # By 1 - 2 E_0 / S, with the statistic S and its expectation E_0 for Gaussian samples.
     u = skewed(1000, 0)[:, :1] ** 0.2
@@ -527,6 +535,10 @@ def test_turning_the_axes_raises_the_sum_of_their_statistics():
     # The components are independent, and no mixture of them is as far from a Gaussian.
     assert total(start) < 0.6 * total(np.eye(4))
     assert total(end) > 0.95 * total(np.eye(4))
+    # Others of almost no weight do not turn them.
+    both = np.concatenate([u, u[::-1] @ start])
+    weighted = _gaussianization._ascend(both, np.repeat([1.0, 1e-9], 1000), start)
+    np.testing.assert_allclose(weighted, end, atol=1e-6)
 
 
 def test_samples_of_nearly_no_weight_are_no_evidence():

@@ -651,6 +651,11 @@ def test_checkpoints_hold_the_best_weights(tmp_path):
     with_callbacks(Checkpoint("train_loss_best", dirname=tmp_path), early_stopping=False)
 
 
+def test_the_first_of_equal_losses_is_the_best():
+    model = embedder(learning_rate_init=1e-30).fit(X)
+    assert model.net_.history[:, "valid_loss_best"] == [True, False, False]
+
+
 class Writer:
     def __init__(self):
         self.scalars = {}

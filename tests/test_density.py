@@ -300,6 +300,18 @@ def test_rows_far_from_anything_are_finitely_unlikely_and_warned_of(bent):
         embedder.score_samples(far)
 
 
+@pytest.mark.parametrize(("n_far", "warns"), [(20, False), (80, True)])
+def test_more_than_a_tenth_of_rough_estimates_are_warned_of(bent, n_far, warns):
+    embedder, X = bent
+    mixed = X.copy()
+    mixed[:n_far] += 1e12 * np.random.default_rng(0).standard_normal((n_far, X.shape[1]))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _, effective = embedder.score_samples(mixed, return_effective_sample_size=True)
+    assert (effective < 5).sum() == pytest.approx(n_far, abs=4)
+    assert len(caught) == warns
+
+
 def test_only_reconstruction_has_a_likelihood():
     for task in ("classification", "regression", None):
         assert not hasattr(GaussianEmbedder(task=task), "score_samples")
@@ -407,6 +419,17 @@ def test_many_draws_find_a_posterior_with_tails_that_are_not_gaussian(monkeypatc
     value, _ = log_likelihood(x, torch.zeros_like(x), decode, noise)
     # Weights of a coefficient of variation of 3 would give a standard error of 0.023.
     torch.testing.assert_close(value, expected, atol=0.02, rtol=0)
+
+
+def test_a_decoder_can_be_undefined_at_the_embedding():
+    def decode(u):
+        return torch.sqrt(6 - u)  # nan above 6
+
+    x = decode(torch.linspace(-2, 2, 5, dtype=torch.float64)[:, None])
+    defined, undefined = (
+        log_likelihood(x, torch.full_like(x, start), decode, 0.1)[0] for start in (0.0, 8.0)
+    )
+    torch.testing.assert_close(undefined, defined)
 
 
 def test_a_line_is_exact():

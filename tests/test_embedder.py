@@ -468,6 +468,28 @@ def test_targets_may_have_any_float_type(dtype, task):
     assert embedder.score(X, y.astype(dtype)) == embedder.score(X, y.astype(np.float64))
 
 
+@pytest.mark.parametrize(
+    ("task", "several"),
+    [
+        ("reconstruction", False),
+        ("classification", False),
+        ("regression", True),
+        (None, False),
+        (lambda x, z, output, y: z[..., 0], True),
+    ],
+)
+def test_tags_tell_which_tasks_take_several_outputs(task, several):
+    assert get_tags(GaussianEmbedder(task=task)).target_tags.multi_output == several
+
+
+def test_one_sample_can_be_scored(digits):
+    X, y = digits[0], digits[2]
+    classifier = GaussianEmbedder(2, task="classification", max_iter=0).fit(X, y)
+    assert classifier.score(X[:1], classifier.predict(X[:1])) == 1
+    embedder = GaussianEmbedder(2, max_iter=0).fit(X)
+    assert embedder.score(X[:1]) == pytest.approx(embedder.score_samples(X[:1])[0])
+
+
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int64, np.float32, object])
 def test_numbers_of_any_type_are_learned(dtype):
     X, y = load_diabetes(return_X_y=True)
@@ -838,10 +860,21 @@ def test_samples_are_set_aside_by_class_where_the_counts_allow_it(seed):
     assert sum(map(sum, counts(np.repeat([0, 1], [199, 1])))) == 200
 
 
-def test_there_may_be_more_classes_than_samples_set_aside():
+@pytest.mark.parametrize("validation_fraction", [0.1, 0.9])
+def test_there_may_be_more_classes_than_samples_of_a_part(validation_fraction):
     rows, y = np.random.default_rng(0).normal(size=(30, 3)), np.repeat(np.arange(5), 6)
-    embedder = GaussianEmbedder(2, task="classification", max_iter=0, random_state=0).fit(rows, y)
+    embedder = GaussianEmbedder(2, task="classification", max_iter=0, random_state=0)
+    embedder.set_params(validation_fraction=validation_fraction).fit(rows, y)
     assert len(embedder.validation_scores_) == 1
+
+
+def test_a_class_can_be_absent_from_a_further_fit():
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    embedder = GaussianEmbedder(2, task="classification", max_iter=0, warm_start=True)
+    embedder.set_params(net_params={"callbacks": [("watched", Watched())]}, random_state=0)
+    embedder.fit(rows, np.arange(200) % 3)
+    watched = dict(embedder.fit(rows, np.repeat([0, 2], [180, 20])).net_.callbacks_)["watched"]
+    assert watched.counts == [[162, 0, 18], [18, 0, 2]]
 
 
 @pytest.mark.parametrize(
@@ -871,6 +904,14 @@ def test_unfinished_training_warns_as_in_mlps():
         tol = str(embedder.tol)
         with pytest.warns(ConvergenceWarning, match=message.format(weights).replace("0.0001", tol)):
             embedder.fit(X)
+
+
+@pytest.mark.filterwarnings("default:Stochastic Optimizer")
+def test_a_warm_start_is_not_called_the_first_epoch():
+    embedder = GaussianEmbedder(2, max_iter=1, learning_rate_init=1.0, warm_start=True)
+    with pytest.warns(ConvergenceWarning, match=r"best validation score\."):
+        embedder.fit(DATA["digits"])
+    assert np.argmax(embedder.validation_scores_) == 0
 
 
 def test_epochs_without_progress_are_no_reason_to_warn_though_their_steps_are_few():
@@ -1225,6 +1266,16 @@ def test_gaussianized_posterior_is_that_of_mapped_draws(digits, two_stages):
 
 
 def test_partial_fit_keeps_the_prior_of_fit(digits):
+
+
+def test_the_posterior_of_many_components_has_full_rank():
+    X = np.random.default_rng(0).standard_normal((400, 135))
+    params = {"regularizer": "kl", "calibration": "gaussianize", "hidden_layer_sizes": ()}
+    fitted = GaussianEmbedder(130, max_iter=0, random_state=0, **params).fit(X)
+    assert np.linalg.matrix_rank(fitted.posterior(X[:1]).cov) == 130
+
+
+def test_the_prior_is_kept_until_a_stream_has_enough_samples(digits):
     X = digits[0]
     fitted = GaussianEmbedder(
         8, regularizer="kl", calibration="gaussianize", max_iter=1, random_state=0

@@ -27,6 +27,7 @@ X, y = (part[:300] for part in load_digits(return_X_y=True))
 WEIGHT = np.random.default_rng(0).uniform(0, 2, len(X))
 WEIGHT[:7] = 0
 PARAMS = {"n_components": 3, "hidden_layer_sizes": (16,), "max_iter": 3, "random_state": 0}
+PARAMS |= {"batch_size": 16, "learning_rate_init": 5e-3}  # so that the start is not the best epoch
 
 
 def first_component(x, z, output, y):
@@ -220,6 +221,15 @@ def test_a_sample_represents_large_data(small, on_disk, monkeypatch):
     )
     assert embedder._start.scale != exact._start.scale
     assert embedder._start.scale == pytest.approx(exact._start.scale, rel=0.1)
+
+
+def test_large_sparse_data_start_at_the_components_of_all_samples(monkeypatch):
+    monkeypatch.setattr(_lazy, "SAMPLE_ENTRIES", 2**12)
+    monkeypatch.setattr(_lazy, "LEAST_SAMPLE", 100)
+    embedder = GaussianEmbedder(**PARAMS | {"max_iter": 0}, calibration=None)
+    for weight in (None, WEIGHT):
+        z, other = (embedder.fit(rows, None, weight).transform(X) for rows in (X, sp.csr_array(X)))
+        np.testing.assert_allclose(z, other, atol=1e-6)
 
 
 def test_random_samples_are_uniform_and_contain_what_they_must():

@@ -12,8 +12,9 @@ from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GroupKFold, RepeatedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 
-from sklatent import Gaussianizer, OutlierDetector
+from sklatent import GaussianEmbedder, Gaussianizer, OutlierDetector
 
 
 class StandardGaussian(BaseEstimator):
@@ -149,6 +150,11 @@ def test_any_splitter_and_data_frames():
     # The threshold lies below the score of rank floor(0.1 * 21) = 2.
     assert (held_out < detector.offset_).sum() == 1
     assert not hasattr(detector.fit(frame.to_numpy()), "feature_names_in_")
+
+
+@pytest.mark.parametrize("model", [GaussianEmbedder(2), Gaussianizer()])
+def test_it_accepts_the_samples_that_its_model_accepts(model):
+    assert get_tags(OutlierDetector(model)).input_tags == get_tags(model).input_tags
 
 
 def test_an_estimator_without_a_density_is_refused():

@@ -56,8 +56,24 @@ def test_scaling_the_weights_changes_nothing():
     first = embedder().fit(X, sample_weight=weight).transform(X)
     # Powers of two scale without rounding.
     np.testing.assert_array_equal(embedder().fit(X, sample_weight=4 * weight).transform(X), first)
+    for factor in (2.0**-1000, 2.0**1020):  # the sum of the latter is infinite
+        extreme = embedder().fit(X, sample_weight=factor * weight).transform(X)
+        np.testing.assert_array_equal(extreme, first)
     third = embedder().fit(X, sample_weight=weight / 3).transform(X)
     np.testing.assert_allclose(third, first, atol=1e-4)
+
+
+def test_the_criterion_is_weighted():
+    # Before the first epoch, the loss is computed for the samples set aside.
+    heavy, seen = np.arange(len(X)) % 2, []
+
+    def record(x, z, output, y):
+        seen.append(y.numpy())
+        return 0 * z.sum(-1)
+
+    embedder(task=record, max_iter=0).fit(X, heavy, sample_weight=np.where(heavy, 1.0, 1e-9))
+    assert len(seen[0]) == 18
+    assert seen[0].all()
 
 
 def test_the_start_and_the_calibration_are_weighted():
@@ -79,6 +95,17 @@ def test_every_calibration_is_weighted(regularizer, calibration):
     fitted = embedder(regularizer=regularizer, calibration=calibration, target_mean=[1, 2, 3])
     Z = fitted.fit(X, sample_weight=weight).transform(X)
     np.testing.assert_allclose(np.average(Z, axis=0, weights=weight), [1, 2, 3], atol=1e-5)
+
+
+def test_the_prior_of_a_stochastic_encoder_is_weighted():
+    # Decoded draws from the prior have the weighted mean of the samples.
+    weight = np.where(y == 0, 20.0, 1.0)
+    params = {"regularizer": "kl", "calibration": "gaussianize", "max_iter": 0}
+    fitted = embedder(**params).fit(X, sample_weight=weight)
+    mean = fitted.sample(20_000, random_state=0, noise=False).mean(axis=0)
+    expected = np.average(X, axis=0, weights=weight)
+    assert np.abs(X.mean(axis=0) - expected).max() > 0.5
+    np.testing.assert_allclose(mean, expected, atol=0.1)
 
 
 def test_weights_are_worth_repetitions():

@@ -80,8 +80,15 @@ def test_contours_hold_their_share_of_the_target():
             np.testing.assert_allclose(radii, chi2(2).ppf(mass), rtol=1e-9)
 
 
-def test_nothing_is_outside_of_the_axes():
-    display = EmbeddingDisplay.from_embedding(Z * [1, 9, 1, 1])
+@pytest.mark.parametrize("names", [np.arange(20), np.array([f"{i:02}" for i in range(20)])])
+def test_twenty_classes_are_the_most(names):
+    display = EmbeddingDisplay.from_embedding(Z, names[np.arange(60) % 20])
+    assert len(display.legend_.get_texts()) == 20
+
+
+@pytest.mark.parametrize("mean", [None, [5, -50, 0, 0]])
+def test_nothing_is_outside_of_the_axes(mean):
+    display = EmbeddingDisplay.from_embedding(Z * [1, 9, 1, 1], mean=mean)
     (left, right), (bottom, top) = display.ax_.get_xlim(), display.ax_.get_ylim()
     assert left <= Z[:, 0].min()
     assert right >= Z[:, 0].max()
@@ -111,6 +118,7 @@ def test_many_rows_are_thinned_with_their_labels():
     again = EmbeddingDisplay.from_embedding(Z, NUMBERS, subsample=20)
     np.testing.assert_array_equal(again.Z, display.Z)
     assert len(EmbeddingDisplay.from_embedding(Z, subsample=0.5).Z) == 30
+    assert len(EmbeddingDisplay.from_embedding(Z, subsample=0.01).Z) == 1
     assert len(EmbeddingDisplay.from_embedding(Z, subsample=None).Z) == 60
 
 

@@ -76,10 +76,11 @@ def test_scores_have_the_names_given():
     np.testing.assert_allclose(display.line_.get_xdata(), G.mean(axis=0)[ORDER])
 
 
-def test_fits_that_failed_are_left_out():
-    r2 = R2.copy()
-    r2[0, 1] = np.nan
-    display = RegularizationPathDisplay.from_cv_results(results(r2=r2, gaussianity=G), best_index=0)
+@pytest.mark.parametrize("failed", ["r2", "gaussianity"])
+def test_fits_that_failed_are_left_out(failed):
+    scores = {"r2": R2.copy(), "gaussianity": G.copy()}
+    scores[failed][0, 1] = np.nan
+    display = RegularizationPathDisplay.from_cv_results(results(**scores), best_index=0)
     assert [text.get_text() for text in display.annotations_] == ["1", "10"]
     np.testing.assert_allclose(display.chosen_.get_offsets(), [[-0.1, 0.6]])
     with pytest.raises(ValueError, match="every candidate has a score that is not finite"):

@@ -180,6 +180,19 @@ def test_many_samples_are_thinned(monkeypatch):
     assert result != classifier_two_sample_test(u, random_state=1)
 
 
+def test_folds_of_sorted_samples_are_alike(monkeypatch):
+    folds = []
+
+    def fit_score(samples, draws, seed):
+        folds.append(samples)
+        return lambda u: u[:, 0]
+
+    monkeypatch.setattr(_classifier, "fit_score", fit_score)
+    u = np.sort(np.random.default_rng(0).standard_normal((300, 1)), axis=0)
+    classifier_two_sample_test(u, random_state=0)
+    assert abs(folds[0].mean()) < 4 / 10  # the lowest third has the mean -1.1
+
+
 def test_three_samples_are_the_fewest():
     u = np.arange(6.0).reshape(3, 2)
     assert 0 < classifier_two_sample_test(u, random_state=0).pvalue < 1

@@ -95,6 +95,14 @@ def test_the_composite_null_is_affine_invariant(test):
     assert set(values("null", before)) == {"composite"}
 
 
+@pytest.mark.parametrize("test", FORMULAS)
+def test_components_can_have_units_of_any_size(test):
+    before, after = (
+        test(SKEWED * scales, null="composite", random_state=0) for scales in (1, [1e-9, 1, 1e9])
+    )
+    np.testing.assert_allclose(values("statistic", after), values("statistic", before), rtol=1e-7)
+
+
 @pytest.mark.parametrize("test", [mardia_test, henze_zirkler_test, energy_test])
 def test_a_rotation_does_not_matter(test):
     q = ortho_group.rvs(3, random_state=0)

@@ -99,6 +99,15 @@ def test_a_rotation_moves_it_by_the_noise_of_the_slices_only():
         assert after == pytest.approx(before, rel=0.1)
 
 
+def test_one_direction_has_the_law_of_a_line():
+    u = np.random.default_rng(0).exponential(size=(100, 8)) - 1
+    for seed in range(5):
+        line = u @ random_directions(8, 1, seed)
+        one, alone = (epps_pulley_test(v, n_slices=1, random_state=seed) for v in (u, line))
+        assert one.statistic == pytest.approx(alone.statistic)
+        assert one.pvalue == pytest.approx(alone.pvalue, abs=0.03)
+
+
 def test_more_directions_have_less_noise():
     u = np.random.default_rng(0).exponential(size=(100, 6)) - 1
     few, many = (

@@ -151,6 +151,13 @@ def test_identical_samples_are_the_nearest_of_all():
     assert 1e100 < excess(np.zeros((3, 3000))) < np.inf
 
 
+def test_distances_are_exact_far_from_the_target():
+    # Only the distances between samples still matter at either place.
+    u = np.random.default_rng(0).standard_normal((50, 2))
+    near, far = (henze_zirkler_test(u + shift, random_state=0) for shift in (1e3, 2.0**26))
+    assert far.statistic == pytest.approx(near.statistic, rel=1e-6)
+
+
 @pytest.mark.parametrize("null", ["simple", "composite"])
 def test_many_samples_are_thinned(null, monkeypatch):
     for module in ("_samples", "_henze_zirkler"):

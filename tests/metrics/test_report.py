@@ -280,6 +280,12 @@ def test_the_search_beats_random_directions():
     assert found > 1.5 * statistics(Z, random_directions(8, 2000, seed=1)).max()
 
 
+@pytest.mark.parametrize("seed", range(8, 12))
+def test_the_largest_entry_of_a_direction_is_positive(seed):
+    direction = search(np.random.default_rng(seed).standard_normal((100, 3)), seed=0)
+    assert direction[np.abs(direction).argmax()] > 0
+
+
 def test_it_prints_as_a_table(gaussian_report):
     report = gaussian_report
     text = str(report)

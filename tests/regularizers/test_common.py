@@ -199,6 +199,15 @@ def test_rotations_do_not_matter_on_average_over_slices(regularizer):
     assert abs(values.mean() - others.mean()) < 4 * error
 
 
+@pytest.mark.parametrize("kind", [SlicedEppsPulley, SlicedWasserstein])
+def test_more_slices_have_less_noise(kind):
+    noise = [
+        torch.stack([penalty(kind(n_slices=m), WINE, seed) for seed in range(40)]).std()
+        for m in (2, 128)
+    ]
+    assert noise[1] < noise[0] / 4  # 1/8 in expectation
+
+
 @every
 def test_a_generator_state_fixes_the_value(regularizer):
     state = torch.get_rng_state()

@@ -16,11 +16,20 @@ def sliced_of(batch):
     return SlicedEppsPulley()(batch, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_sum_adds_and_a_multiple_multiplies():
-    total = MomentMatching() + 3 * SlicedEppsPulley()
+@pytest.mark.parametrize(
+    "total",
+    [MomentMatching() + 3 * SlicedEppsPulley(), 3 * SlicedEppsPulley() + MomentMatching()],
+    ids=str,
+)
+def test_a_sum_adds_and_a_multiple_multiplies(total):
     expected = MomentMatching()(BATCH, n_rows=80) + 3 * sliced_of(BATCH)
     value = clone(total)(BATCH, n_rows=80, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(value, expected)
+
+
+def test_a_multiple_is_of_the_penalty_for_the_same_number_of_samples():
+    expected = 3 * MomentMatching()(BATCH, n_rows=80)
+    torch.testing.assert_close((3 * MomentMatching())(BATCH, n_rows=80), expected)
 
 
 @pytest.mark.parametrize(

@@ -334,6 +334,29 @@ def test_training_a_copy_leaves_the_original_alone(fitted):
     )
 
 
+class Biases(Callback):
+    """Records the biases of the encoder's last layer after each step."""
+
+    def on_train_begin(self, net, **kwargs):
+        self.seen = []
+
+    def on_batch_end(self, net, training, **kwargs):
+        if training:
+            self.seen.append(net.module_.encoder.network[-1].bias.detach().clone())
+
+
+@pytest.mark.parametrize("batch_size", [2, 100])
+def test_long_epochs_end_with_the_average_of_the_weights(batch_size):
+    net_params = {"callbacks": [("biases", Biases())]}
+    model = embedder(batch_size=batch_size, early_stopping=False, net_params=net_params).fit(X)
+    first, *others = dict(model.net_.callbacks_)["biases"].seen
+    expected = first
+    for n, bias in enumerate(others, start=1):
+        decay = min(0.99, (1 + n) / (10 + n)) if batch_size == 2 else 0
+        expected = decay * expected + (1 - decay) * bias
+    assert_close(model.net_.module_.encoder.network[-1].bias, expected, atol=1e-6, rtol=1e-4)
+
+
 def test_fit_leaves_global_random_states_and_threads_alone():
     def everything():
         numpy_state = np.random.get_state()[1:3]  # noqa: NPY002 (the state to be left alone)
