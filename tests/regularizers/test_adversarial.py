@@ -460,6 +460,33 @@ def test_the_gap_is_of_the_samples_set_aside(early_stopping):
     assert fitted.critic_gap_ == pytest.approx(gap, abs=1e-4)
 
 
+class KeepPairs(nn.Linear):
+    """A linear critic that keeps its inputs and outputs without a gradient."""
+
+    def forward(self, pairs):
+        value = super().forward(pairs)
+        if not torch.is_grad_enabled():
+            self.seen = [*getattr(self, "seen", []), (pairs.numpy(), value.numpy())]
+        return value
+
+
+def test_the_gap_of_joint_inference_is_of_pairs_of_samples_and_embeddings():
+    fitted = embedder({"joint": True, "critic": KeepPairs}, early_stopping=False).fit(WINE)
+    (prior, real), (encoded, fake) = fitted.critic_.seen[-2:]
+    n, p = WINE.shape
+    # (x, E(x)), where the features of x have the variance 1 with the divisor n - 1
+    np.testing.assert_allclose(encoded[:, :p], WINE / (n / (n - 1)) ** 0.5, atol=1e-5)
+    u, _ = fitted._model.encode(WINE)
+    np.testing.assert_allclose(encoded[:, p:], u, atol=1e-5)
+    # (D(v), v) with draws v from N(0, I)
+    v = prior[:, p:]
+    np.testing.assert_allclose(prior[:, :p], fitted._model.decode(v), atol=1e-5)
+    np.testing.assert_allclose(v.mean(axis=0), 0, atol=4 * n**-0.5)
+    np.testing.assert_allclose(v.var(axis=0), 1, atol=4 * (2 / n) ** 0.5)
+    gap = (real.mean() - fake.mean()) / real.std(ddof=1)
+    assert fitted.critic_gap_ == pytest.approx(gap, rel=1e-4)
+
+
 class FailAtTheEnd(Callback):
     """Raises an exception when training is over, if it is told to."""
 
