@@ -343,6 +343,13 @@ def test_losses_of_samples_and_of_pairs_on_purpose_are_not_warned_about(loss):
     fit_one_output(loss)
 
 
+@pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
+def test_one_sample_has_no_pairs():
+    scale = torch.ones(1)
+    embedder = fit_one_output(lambda x, z, output, y: ((output / scale)[..., 0] - y).square())
+    embedder.partial_fit(X[:1], X[:1, 0])
+
+
 class PerRow(Regularizer):
     def __call__(self, embedding, n_rows=float("inf"), generator=None):
         return embedding.sample.square().sum(-1)

@@ -26,8 +26,10 @@ class PairDetector(TorchFunctionMode):
     def __init__(self, *arguments: Tensor | None) -> None:
         super().__init__()
         self.found = False
-        #: Tensors of shape (n, q) that the loss received, or computed from such tensors.
-        self.received = [each for each in arguments if each is not None and each.ndim == 2]
+        #: Tensors of shape (n, q), n > 1, that the loss received, or computed from such tensors.
+        self.received = [
+            each for each in arguments if each is not None and each.ndim == 2 and len(each) > 1
+        ]
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
