@@ -1265,9 +1265,6 @@ def test_gaussianized_posterior_is_that_of_mapped_draws(digits, two_stages):
     np.testing.assert_allclose(mean, z, atol=1e-5)
 
 
-def test_partial_fit_keeps_the_prior_of_fit(digits):
-
-
 def test_the_posterior_of_many_components_has_full_rank():
     X = np.random.default_rng(0).standard_normal((400, 135))
     params = {"regularizer": "kl", "calibration": "gaussianize", "hidden_layer_sizes": ()}
@@ -1275,7 +1272,7 @@ def test_the_posterior_of_many_components_has_full_rank():
     assert np.linalg.matrix_rank(fitted.posterior(X[:1]).cov) == 130
 
 
-def test_the_prior_is_kept_until_a_stream_has_enough_samples(digits):
+def test_partial_fit_keeps_the_prior_of_fit(digits):
     X = digits[0]
     fitted = GaussianEmbedder(
         8, regularizer="kl", calibration="gaussianize", max_iter=1, random_state=0
