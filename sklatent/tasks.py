@@ -341,8 +341,9 @@ class Regression(Task):
         y = y / unit
         mean = np.average(y, axis=0, weights=weight)
         scale = np.sqrt(np.average((y - mean) ** 2, axis=0, weights=weight))
-        # The mean is rounded, so the scale of a constant output can be above zero.
-        scale = np.where(np.ptp(y, axis=0) > 0, scale, 1.0)
+        # Rounding errors of a constant output, and of its mean, are no scale.
+        rounding = 4 * np.finfo(np.float64).eps * np.abs(y).max(axis=0)
+        scale = np.where(np.ptp(y, axis=0) > rounding, scale, 1.0)
         self.mean_, self.scale_ = unit * mean, unit * scale
         self.out_features_ = y.shape[1]
         standard = (y - mean) / scale
