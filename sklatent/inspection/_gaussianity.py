@@ -360,6 +360,6 @@ def _share(outside: NDArray) -> str:
     count = int(outside.sum())
     if count == 0:
         return "all inside"
-    if outside.mean() >= 0.005:
+    if outside.mean() > 0.005:  # rounds to at least 1%
         return f"{outside.mean():.0%} outside"
     return f"{count} sample{'s' if count > 1 else ''} outside"

@@ -89,13 +89,19 @@ def test_points_outside_have_another_color():
 def test_how_many_are_outside_is_written():
     middle = norm.ppf(uniform_band(1000, 0.95)[1])
     titles = []
-    for n_moved in (0, 1, 2, 50):
+    for n_moved in (0, 1, 2, 5, 50):
         z = middle.copy()
         z[:n_moved] = -9.0
         display = GaussianityDisplay.from_embedding(z[:, None], panels=[0])
         assert display.outside_[0] * 1000 == pytest.approx(n_moved, abs=1)
         titles.append(display.texts_[0].get_text())
-    assert titles == ["all inside", "1 sample outside", "2 samples outside", "5% outside"]
+    assert titles == [
+        "all inside",
+        "1 sample outside",
+        "2 samples outside",
+        "5 samples outside",
+        "5% outside",
+    ]
 
 
 def test_target_is_the_estimator_s():
