@@ -372,6 +372,16 @@ def test_a_random_start_has_variances_about_one():
     np.testing.assert_allclose(start, np.broadcast_to(expected, start.shape), rtol=1e-5)
 
 
+def test_a_random_start_depends_on_the_random_state():
+    X = DATA["wine"]
+    first, again, other = (
+        GaussianEmbedder(2, init="random", max_iter=0, random_state=seed).fit(X).transform(X)
+        for seed in (0, 0, 1)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0.1
+
+
 def test_collapse_of_the_posterior_is_reported(digits):
     embedder = GaussianEmbedder(
         2, regularizer="kl", reg_weight=1e3, learning_rate_init=0.01, max_iter=30, random_state=0
@@ -1288,7 +1298,22 @@ def absolute(x_hat, x):
     return (x_hat - x).abs()
 
 
-FEW = {"hidden_layer_sizes": (16,), "max_iter": 5, "random_state": 0}
+# Early stopping could return the start.
+FEW = {"hidden_layer_sizes": (16,), "max_iter": 5, "early_stopping": False, "random_state": 0}
+
+
+def test_an_error_receives_samples_in_the_units_of_X():
+    seen = []
+
+    def error(x_hat, x):
+        seen.append((x_hat.numpy(), x.numpy()))
+        return absolute(x_hat, x)
+
+    X = DATA["wine"]
+    GaussianEmbedder(2, task=Reconstruction(error), max_iter=0).fit(X)
+    x_hat, x = seen[0]  # of the mean
+    np.testing.assert_allclose(x, X)
+    np.testing.assert_allclose(x_hat, np.broadcast_to(X.mean(axis=0), X.shape))
 
 
 def test_noise_does_not_change_the_embedding():

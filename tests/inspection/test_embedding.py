@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgba
 from scipy.stats import chi2
 from sklearn.decomposition import PCA
 
+from sklatent import GaussianEmbedder
 from sklatent.inspection import EmbeddingDisplay
 from sklatent.inspection._embedding import COLORS, MASSES
 
@@ -117,6 +118,8 @@ def test_many_rows_are_thinned_with_their_labels():
     assert len(np.unique(display.Z[:, 0])) == 20  # without replacement
     again = EmbeddingDisplay.from_embedding(Z, NUMBERS, subsample=20)
     np.testing.assert_array_equal(again.Z, display.Z)
+    other = EmbeddingDisplay.from_embedding(Z, NUMBERS, subsample=20, random_state=1)
+    assert not np.array_equal(other.Z, display.Z)
     assert len(EmbeddingDisplay.from_embedding(Z, subsample=0.5).Z) == 30
     assert len(EmbeddingDisplay.from_embedding(Z, subsample=0.01).Z) == 1
     assert len(EmbeddingDisplay.from_embedding(Z, subsample=None).Z) == 60
@@ -128,6 +131,22 @@ def test_from_estimator_draws_transform():
     np.testing.assert_allclose(display.scatters_[0].get_offsets(), pca.transform(Z))
     with pytest.raises(TypeError, match="an estimator with transform"):
         EmbeddingDisplay.from_estimator(object(), Z)
+
+
+def test_from_estimator_passes_its_arguments_on():
+    embedder = GaussianEmbedder(3, target_mean=[1, 2, 3], target_cov=[1, 4, 9], max_iter=0).fit(Z)
+    kwargs = {"components": [0, 2], "subsample": 20, "random_state": 1}
+    kwargs |= {"scatter_kwargs": {"s": 7}, "contour_kwargs": {"ls": ":"}}
+    display = EmbeddingDisplay.from_estimator(embedder, Z, **kwargs)
+    expected = EmbeddingDisplay.from_embedding(
+        embedder.transform(Z), mean=[1, 2, 3], cov=[1, 4, 9], **kwargs
+    )
+    for each in (display, expected):
+        assert each.pairs_ == [(0, 2)]
+        assert each.scatters_[0].get_sizes() == [7]
+        assert each.contours_[0][0].get_linestyle() == ":"
+    for name in ("Z", "mean", "cov"):
+        np.testing.assert_array_equal(getattr(display, name), getattr(expected, name))
 
 
 @pytest.mark.parametrize("y", [None, LABELS, NUMBERS])

@@ -125,6 +125,22 @@ def test_target_is_the_estimator_s():
     np.testing.assert_allclose(display.squared_radii, (pca.transform(X) ** 2).sum(axis=1))
 
 
+def test_from_estimator_passes_its_arguments_on():
+    pca = PCA(2, whiten=True).fit(Z)
+    kwargs = {"panels": ["worst"], "level": 0.5, "random_state": 1, "scatter_kwargs": {"s": 3}}
+    kwargs |= {"line_kwargs": {"lw": 5}, "band_kwargs": {"fc": "yellow"}}
+    display = GaussianityDisplay.from_estimator(pca, Z, **kwargs)
+    expected = GaussianityDisplay.from_embedding(pca.transform(Z), **kwargs)
+    other = GaussianityDisplay.from_embedding(pca.transform(Z), **kwargs | {"random_state": 2})
+    np.testing.assert_array_equal(display.projection, expected.projection)
+    assert not np.array_equal(display.projection, other.projection)
+    assert display.panels_ == ("worst",)
+    assert display.ax_.get_legend().get_texts()[1].get_text() == "50% band"
+    assert display.scatters_[0].get_sizes() == [3]
+    assert display.lines_[0].get_linewidth() == 5
+    assert display.bands_[0].get_facecolor()[0].tolist() == [1, 1, 0, 1]
+
+
 def test_default_panels():
     assert GaussianityDisplay.from_embedding(Z[:, :1]).panels_ == ("radius", 0)
     wide = np.random.default_rng(0).standard_normal((50, 9))

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -143,6 +145,25 @@ def test_from_searches():
     plain = GaussianEmbedderCV(2, reg_weights=[0, 1], cv=2, **kwargs).fit(X)
     display = RegularizationPathDisplay.from_estimator(plain)
     assert display.ax_.get_ylabel() == "score (greater is better)"
+
+
+def test_from_estimator_passes_its_arguments_on():
+    search = SimpleNamespace(cv_results_=results(a=R2, b=R2 + 1, G=G), best_index_=0)
+    axes = plt.figure().add_subplot()
+    display = RegularizationPathDisplay.from_estimator(
+        search,
+        score="b",
+        gaussianity="G",
+        ax=axes,
+        line_kwargs={"c": "k"},
+        error_kwargs={"elinewidth": 3},
+        scatter_kwargs={"s": 10},
+    )
+    assert display.ax_ is axes
+    assert (display.score_name, display.gaussianity_name) == ("b", "G")
+    assert display.line_.get_color() == "k"
+    assert display.errors_.lines[2][0].get_linewidth() == 3
+    assert display.chosen_.get_sizes() == [10]
 
 
 def test_axes_given_are_those_drawn_on():

@@ -133,6 +133,13 @@ def test_random_state(test):
     np.testing.assert_array_equal(np.random.mtrand._rand.get_state()[1], before)
 
 
+@pytest.mark.parametrize("null", ["simple", "composite"])
+@pytest.mark.parametrize("test", TESTS)
+def test_another_random_state_has_other_draws(test, null):
+    u = np.random.default_rng(0).standard_normal((30, 3))
+    assert len({test(u, null=null, random_state=seed).pvalue for seed in range(4)}) > 1
+
+
 @pytest.mark.parametrize("test", DISTANCES)
 def test_one_component_of_another_variance_has_its_effect_size(test):
     # (v - 1)^2 / k in all units, to second order; the same at any n.

@@ -333,5 +333,13 @@ def test_to_frame_without_pandas(monkeypatch, gaussian_report):
         gaussian_report.to_frame()
 
 
+@pytest.mark.usefixtures("classifiers_that_learn_nothing")
+def test_all_of_it_depends_on_the_random_state():
+    reports = [gaussianity_report(GAUSSIAN[:30], random_state=seed) for seed in range(4)]
+    for null, raw in reports[0].raw_pvalues.items():
+        for name in raw:
+            assert len({report.raw_pvalues[null][name] for report in reports}) > 1
+
+
 def test_it_is_deterministic(gaussian_report):
     assert str(gaussianity_report(GAUSSIAN)) == str(gaussian_report)
