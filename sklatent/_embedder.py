@@ -93,8 +93,7 @@ class GaussianEmbedder(
         - "moment": `regularizers.MomentMatching` compares the batch's mean and covariance.
         - "adversarial": `regularizers.Adversarial` trains a critic to distinguish embeddings
           from Gaussian draws.
-        - "cramer_wold", "energy", "mmd", "sliced", "sliced_wasserstein":
-          `regularizers.CramerWold`, `EnergyDistance`, `MaximumMeanDiscrepancy`,
+        - "mmd", "sliced", "sliced_wasserstein": `regularizers.MaximumMeanDiscrepancy`,
           `SlicedEppsPulley`, `SlicedWasserstein` compare the whole distribution.
         - "kl": `regularizers.KLDivergence` with a stochastic encoder. With reconstruction, the
           model is a variational autoencoder [1]_ and `reg_weight` is its beta. With a

@@ -254,7 +254,7 @@ def bfloat16():
         {"regularizer": "kl", "task": "classification"},
         {"regularizer": "sliced", "encoder": torch.nn.Linear(13, 2)},
         {"regularizer": Adversarial("wgan-gp", critic_hidden_layer_sizes=(8,))},
-        {"task": None, "regularizer": "energy"},
+        {"task": None, "regularizer": "mmd"},
     ],
     ids=str,
 )

@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from sklatent import GaussianEmbedder
 from sklatent.metrics import classifier_two_sample_test
 
-REGULARIZERS = ["sliced", "sliced_wasserstein", "cramer_wold", "energy", "mmd", "adversarial"]
+REGULARIZERS = ["sliced", "sliced_wasserstein", "mmd", "adversarial"]
 
 
 def two_clusters(n=4000, k=4, p=20):

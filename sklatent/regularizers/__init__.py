@@ -2,8 +2,6 @@
 
 from ._adversarial import Adversarial
 from ._base import Regularizer, Sum, Weighted
-from ._cramer_wold import CramerWold
-from ._energy import EnergyDistance
 from ._epps_pulley import SlicedEppsPulley
 from ._kl import KLDivergence
 from ._mmd import MaximumMeanDiscrepancy
@@ -12,8 +10,6 @@ from ._sliced_wasserstein import SlicedWasserstein
 
 REGULARIZERS: dict[str, type[Regularizer]] = {
     "adversarial": Adversarial,
-    "cramer_wold": CramerWold,
-    "energy": EnergyDistance,
     "kl": KLDivergence,
     "mmd": MaximumMeanDiscrepancy,
     "moment": MomentMatching,
@@ -24,8 +20,6 @@ REGULARIZERS: dict[str, type[Regularizer]] = {
 __all__ = [
     "REGULARIZERS",
     "Adversarial",
-    "CramerWold",
-    "EnergyDistance",
     "KLDivergence",
     "MaximumMeanDiscrepancy",
     "MomentMatching",

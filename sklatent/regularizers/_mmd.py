@@ -1,6 +1,7 @@
 """Maximum mean discrepancy of a batch from N(0, I)."""
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import ClassVar
 
@@ -11,7 +12,14 @@ from torch import Tensor
 
 from ..networks import Embedding
 from ._base import Regularizer
-from ._kernel_distance import SmoothedKernel, kernel_distance
+from ._slicing import sliced_scale
+
+#: Memory holds the distances between this many samples and as many others at a time. The criterion
+#: may be evaluated on any number of samples, and all pairs at once could exceed the memory.
+BLOCK = 1024
+
+# (distances r, variance v, n_components k) -> E K(|x - sqrt(v) Y|), |x| = r, Y ~ N(0, I_k).
+SmoothedKernel = Callable[[Tensor, float, int], Tensor]
 
 
 class MaximumMeanDiscrepancy(Regularizer):
@@ -81,7 +89,43 @@ class MaximumMeanDiscrepancy(Regularizer):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """Return the penalty of a batch of shape (..., n, k), n >= 2, per model: (...)."""
-        return kernel_distance(embedding.sample, KERNELS[self.kernel])
+        u, kernel = embedding.sample, KERNELS[self.kernel]
+        k = u.shape[-1]
+        within = _mean_over_pairs(u, kernel)
+        across = kernel(torch.linalg.vector_norm(u, dim=-1), 1.0, k).mean(-1)
+        target, scale = _constants(kernel, k)
+        return (within - 2 * across + target) / scale
+
+
+def _mean_over_pairs(u: Tensor, kernel: SmoothedKernel) -> Tensor:
+    """Mean of the kernel over all pairs of samples, (..., n, k) -> (...)."""
+    n, k = u.shape[-2:]
+    blocks = u.split(BLOCK, dim=-2)
+    sums = []
+    for i, block in enumerate(blocks):
+        sums.append(kernel(_pair_distances(block), 0.0, k).sum(-1))
+        for other in blocks[i + 1 :]:
+            r = torch.cdist(block, other, compute_mode="donot_use_mm_for_euclid_dist")
+            sums.append(kernel(r, 0.0, k).sum((-2, -1)))
+    # torch sums a tensor pairwise, which has smaller rounding errors than a running sum.
+    return torch.stack(sums).sum(0) / (n * (n - 1) / 2)
+
+
+def _pair_distances(u: Tensor) -> Tensor:
+    """Distances between the samples, (..., n, k) -> (..., n (n - 1) / 2)."""
+    # pdist takes each pair once, from exact differences, and has the gradient 0 at distance 0.
+    # pdist does not accept leading axes.
+    if u.ndim == 2:
+        return torch.pdist(u)
+    return torch.stack([torch.pdist(one) for one in u.flatten(0, -3)]).unflatten(0, u.shape[:-2])
+
+
+@lru_cache
+def _constants(kernel: SmoothedKernel, n_components: int) -> tuple[float, float]:
+    """Return E K(Y, Y') and the unit s."""
+    origin, h = torch.zeros((), dtype=torch.float64, device="cpu"), 1e-3
+    low, target, high = (kernel(origin, v, n_components).item() for v in (2 - h, 2.0, 2 + h))
+    return target, sliced_scale((high - 2 * target + low) / h**2, n_components)
 
 
 def rbf(r: Tensor, variance: float, n_components: int) -> Tensor:

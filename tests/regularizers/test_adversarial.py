@@ -19,7 +19,7 @@ from sklatent import GaussianEmbedder
 from sklatent._fit import Fit
 from sklatent.metrics import epps_pulley_test
 from sklatent.networks import MLP, Embedding
-from sklatent.regularizers import Adversarial, EnergyDistance, MomentMatching, SlicedEppsPulley
+from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
 from sklatent.training.stack import stack_modules
 
 pytestmark = pytest.mark.filterwarnings(
@@ -747,13 +747,12 @@ def clusters(n, random):
 SOURCES = {source.__name__: source for source in (ring, moons, clusters)}
 
 
-def energy(fitted, X):
-    Z = torch.from_numpy(fitted.transform(X))
-    return EnergyDistance()(Embedding(Z, None, Z)).item()
+def effect_size(fitted, X):
+    return epps_pulley_test(fitted.transform(X), random_state=0).effect_size
 
 
 def fall(source, form, **params):
-    """How many times smaller the held-out energy distance gets."""
+    """How many times smaller the held-out effect size of the sliced Epps-Pulley test gets."""
     random = np.random.default_rng(0)
     X, held_out = source(2000, random), source(2000, random)
     fitted = GaussianEmbedder(
@@ -768,7 +767,7 @@ def fall(source, form, **params):
     ).fit(X)
     start = GaussianEmbedder(2, max_iter=0).fit(X)
     # The statistic is unbiased, and may fall below zero: then it has fallen all the way.
-    return energy(start, held_out) / max(energy(fitted, held_out), 1e-6)
+    return effect_size(start, held_out) / max(effect_size(fitted, held_out), 1e-6)
 
 
 def test_wgan_gp_halves_the_epps_pulley_statistic_of_moons():
@@ -790,7 +789,7 @@ def test_wgan_gp_halves_the_epps_pulley_statistic_of_moons():
 def test_a_ring_becomes_more_gaussian():
     form = {"critic_hidden_layer_sizes": (64, 64)}
     settings = {"hidden_layer_sizes": (64, 64), "max_iter": 80, "early_stopping": False}
-    assert fall(ring, form, **settings) > 3  # 5.4 when it was written
+    assert fall(ring, form, **settings) > 5  # 11, 16 and 18 with the seeds 0, 1 and 2
 
 
 # Training against a critic is chaotic: rounding, which depends on the processor's vector instructions,
@@ -808,7 +807,7 @@ def test_a_ring_becomes_more_gaussian():
     ids=str,
 )
 @pytest.mark.parametrize("source", SOURCES)
-def test_held_out_energy_distance_falls(source, form, epochs):
+def test_held_out_effect_size_falls(source, form, epochs):
     settings = {"max_iter": epochs[source], "early_stopping": False}
     assert fall(SOURCES[source], form, **settings) > 4
 
