@@ -13,7 +13,6 @@ from scipy.stats import kstest, ortho_group
 
 from sklatent.metrics import (
     classifier_two_sample_test,
-    energy_test,
     epps_pulley_test,
     henze_zirkler_test,
     mardia_test,
@@ -24,7 +23,6 @@ TESTS = {
     "Mardia": mardia_test,
     "Henze-Zirkler": henze_zirkler_test,
     "Epps-Pulley": epps_pulley_test,
-    "energy": energy_test,
     "classifier": classifier_two_sample_test,
 }
 WORST = "worst direction"

@@ -28,12 +28,6 @@ N_SLICES = 256  # default number of directions
 CACHE_BLOCK = 2**16  # projections per block, which fit in the processor's cache
 
 
-def check_n_slices(n_slices: int) -> None:
-    """Raise a ValueError unless `n_slices` is an int of at least 1."""
-    if not isinstance(n_slices, int | np.integer) or n_slices < 1:
-        raise ValueError(f"n_slices must be an int of at least 1, got {n_slices!r}")
-
-
 def random_directions(k: int, n_slices: int, seed: int) -> NDArray:
     """Return directions that are uniform on the sphere, (k, n_slices)."""
     directions = np.random.default_rng(seed).standard_normal((k, n_slices))
@@ -193,7 +187,8 @@ def epps_pulley_test(
     >>> epps_pulley_test(1.2 * u, null="composite", random_state=0).pvalue > 0.05
     True
     """
-    check_n_slices(n_slices)
+    if not isinstance(n_slices, int | np.integer) or n_slices < 1:
+        raise ValueError(f"n_slices must be an int of at least 1, got {n_slices!r}")
     seed = as_seed(random_state)
     u = standard_samples(Z, mean, cov, null)
     n, k = u.shape

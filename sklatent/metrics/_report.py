@@ -11,7 +11,6 @@ from .._target import ACTIVE_VARIANCE, Target
 from . import _classifier
 from . import _epps_pulley as ep
 from ._classifier import classifier_two_sample_test
-from ._energy import energy_test
 from ._epps_pulley import epps_pulley_test
 from ._henze_zirkler import henze_zirkler_test
 from ._mardia import mardia_test
@@ -53,16 +52,15 @@ class GaussianityReport:
         Vetterli 2007). The effective rank is n_components if all eigenvalues are equal, and 1 if
         only one eigenvalue is not zero.
     tests : dict of str to dict of str to TestResult
-        The tests "Mardia skewness", "Mardia kurtosis", "Henze-Zirkler", "sliced Epps-Pulley",
-        "energy" and "classifier", for the null "simple" (the target) and the null "composite" (any
-        Gaussian). If the null "composite" cannot be tested, its key is missing and `untested`
-        states the reason.
+        The tests "Mardia skewness", "Mardia kurtosis", "Henze-Zirkler", "sliced Epps-Pulley" and
+        "classifier", for the null "simple" (the target) and the null "composite" (any Gaussian). If
+        the null "composite" cannot be tested, its key is missing and `untested` states the reason.
     untested : str or None
         The reason for the missing key "composite" in `tests`: too few samples or a singular
         covariance.
     raw_pvalues : dict of str to dict of str to float
         For each null, the uncorrected p-values of "Mardia" (of both moments), "Henze-Zirkler",
-        "sliced Epps-Pulley", "energy", "classifier" and, for the null "simple", "worst direction".
+        "sliced Epps-Pulley", "classifier" and, for the null "simple", "worst direction".
     pvalues : dict of str to float
         For each null, the corrected p-value: the smallest of `raw_pvalues` times the number of
         tests (Bonferroni), at most 1.
@@ -195,8 +193,8 @@ class GaussianityReport:
 
         The columns are value, expected, effect_size, pvalue, null, method and n_samples. The index
         holds "mean error", "covariance error", "active components", "effective rank", every test
-        with its null hypothesis, such as "energy (the target)" and "energy (any Gaussian)", and
-        "worst direction".
+        with its null hypothesis, such as "Henze-Zirkler (the target)" and "Henze-Zirkler (any
+        Gaussian)", and "worst direction".
 
         Raises
         ------
@@ -306,8 +304,8 @@ def gaussianity_report(
 
     See Also
     --------
-    mardia_test, henze_zirkler_test, epps_pulley_test, energy_test, classifier_two_sample_test : The
-        tests, with the definitions of their effect sizes.
+    mardia_test, henze_zirkler_test, epps_pulley_test, classifier_two_sample_test : The tests, with
+        the definitions of their effect sizes.
 
     Examples
     --------
@@ -345,7 +343,6 @@ def gaussianity_report(
         others = (
             henze_zirkler_test(u, null=null, random_state=seed),
             epps_pulley_test(u, null=null, random_state=seed),
-            energy_test(u, null=null, random_state=seed),
             classifier_two_sample_test(u, null=null, random_state=seed),
         )
         tests[null] = {t.name: t for t in (mardia.skewness, mardia.kurtosis, *others)}

@@ -30,9 +30,9 @@ class TestResult:
     Examples
     --------
     >>> import numpy as np
-    >>> from sklatent.metrics import energy_test
+    >>> from sklatent.metrics import henze_zirkler_test
     >>> Z = np.random.default_rng(0).standard_normal((200, 2))
-    >>> result = energy_test(Z, random_state=0)
+    >>> result = henze_zirkler_test(Z, random_state=0)
     >>> result.null, result.n_samples
     ('simple', 200)
     >>> bool(result.pvalue > 0.05)

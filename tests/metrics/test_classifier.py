@@ -4,7 +4,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import ks_2samp, kstest, mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
-from sklatent.metrics import _classifier, classifier_two_sample_test, energy_test, epps_pulley_test
+from sklatent.metrics import _classifier, classifier_two_sample_test, epps_pulley_test
 from sklatent.metrics._classifier import auc, draws_like
 from sklatent.metrics._samples import whiten
 
@@ -93,10 +93,9 @@ def bent(seed=0, n=1000, k=8):
     return u
 
 
-def test_a_shape_that_means_over_directions_and_distances_miss_is_found():
+def test_a_shape_that_a_mean_over_directions_misses_is_found():
     u = bent()
     assert epps_pulley_test(u, random_state=0).pvalue > 0.05
-    assert energy_test(u, random_state=0).pvalue > 0.05
     for null in ("simple", "composite"):
         result = classifier_two_sample_test(u, null=null, random_state=0)
         assert result.pvalue < 1e-4

@@ -12,28 +12,16 @@ from sklatent.metrics import (
     MardiaResult,
     _classifier,
     classifier_two_sample_test,
-    energy_distance,
-    energy_test,
     epps_pulley_test,
-    frechet_distance,
-    gaussian_kl_divergence,
     gaussianity_report,
     henze_zirkler_test,
     mardia_test,
-    sliced_wasserstein_distance,
 )
 
-DISTANCES = [henze_zirkler_test, epps_pulley_test, energy_test]
+DISTANCES = [henze_zirkler_test, epps_pulley_test]
 FORMULAS = [mardia_test, *DISTANCES]
 TESTS = [*FORMULAS, classifier_two_sample_test]
-ALL = [
-    *TESTS,
-    gaussianity_report,
-    energy_distance,
-    frechet_distance,
-    gaussian_kl_divergence,
-    sliced_wasserstein_distance,
-]
+ALL = [*TESTS, gaussianity_report]
 SKEWED = np.random.default_rng(0).exponential(size=(220, 3))
 
 
@@ -83,7 +71,7 @@ def test_the_simple_null_is_the_given_gaussian(test):
     assert set(values("null", before)) == {"simple"}
 
 
-@pytest.mark.parametrize("test", [mardia_test, henze_zirkler_test, energy_test])
+@pytest.mark.parametrize("test", [mardia_test, henze_zirkler_test])
 def test_the_composite_null_is_affine_invariant(test):
     a = np.random.default_rng(0).standard_normal((3, 3))
     before = test(SKEWED, null="composite", random_state=0)
@@ -103,7 +91,7 @@ def test_components_can_have_units_of_any_size(test):
     np.testing.assert_allclose(values("statistic", after), values("statistic", before), rtol=1e-7)
 
 
-@pytest.mark.parametrize("test", [mardia_test, henze_zirkler_test, energy_test])
+@pytest.mark.parametrize("test", [mardia_test, henze_zirkler_test])
 def test_a_rotation_does_not_matter(test):
     q = ortho_group.rvs(3, random_state=0)
     before, after = test(SKEWED, random_state=0), test(SKEWED @ q, random_state=0)
@@ -160,7 +148,6 @@ def test_results_can_be_looped_over():
         ("Mardia kurtosis", "composite", "Monte Carlo", 220),
         ("Henze-Zirkler", "composite", "analytic", 220),
         ("sliced Epps-Pulley", "composite", "analytic", 220),
-        ("energy", "composite", "analytic", 220),
         ("classifier", "composite", "analytic", 220),
     ]
 
@@ -180,7 +167,7 @@ def test_a_large_sample_takes_memory_linear_in_it(function, monkeypatch):
         )
     n, k = 30_000, 32
     u = np.random.default_rng(0).standard_normal((n, k))
-    kwargs = {"n_slices": 4} if function in (epps_pulley_test, sliced_wasserstein_distance) else {}
+    kwargs = {"n_slices": 4} if function is epps_pulley_test else {}
     tracemalloc.start()
     function(u, **kwargs)
     peak = tracemalloc.get_traced_memory()[1]
@@ -230,11 +217,10 @@ def test_a_composite_null_that_cannot_be(test):
         test(SKEWED * [1, 1, 0], null="composite")
 
 
-@pytest.mark.parametrize("function", [epps_pulley_test, sliced_wasserstein_distance])
 @pytest.mark.parametrize("n_slices", [0, 1.5])
-def test_wrong_n_slices(function, n_slices):
+def test_wrong_n_slices(n_slices):
     with pytest.raises(ValueError, match=f"n_slices must be an int of at least 1, got {n_slices}"):
-        function(SKEWED, n_slices=n_slices)
+        epps_pulley_test(SKEWED, n_slices=n_slices)
 
 
 def test_a_wrong_random_state():

@@ -1,7 +1,7 @@
 import numpy as np
 import pingouin
 import pytest
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import cdist, pdist
 from sklearn.datasets import load_iris, load_wine
 
 from sklatent.metrics import henze_zirkler_test
@@ -16,7 +16,7 @@ from sklatent.metrics._henze_zirkler import (
     squared_bandwidth,
     statistic_of,
 )
-from sklatent.metrics._samples import thin, whiten
+from sklatent.metrics._samples import MAX_SAMPLES, squared_distances, thin, whiten
 
 SETOSA = load_iris().data[:50]
 
@@ -168,6 +168,22 @@ def test_many_samples_are_thinned(null, monkeypatch):
     # The moments of a composite test are those of the samples that it compares.
     alone = henze_zirkler_test(thin(u, seed=0), null=null, random_state=0)
     assert result.statistic == pytest.approx(alone.statistic)
+
+
+def test_many_samples_are_thinned_to_different_ones():
+    u = np.random.default_rng(0).standard_normal((MAX_SAMPLES + 1, 2))
+    result = henze_zirkler_test(u, random_state=0)
+    assert result.n_samples == MAX_SAMPLES
+    assert result == henze_zirkler_test(u, random_state=0)
+    assert result != henze_zirkler_test(u, random_state=1)
+    assert len(np.unique(thin(np.arange(20_000), seed=0))) == MAX_SAMPLES == 5000
+
+
+def test_distances_far_from_the_origin_are_accurate():
+    u = np.random.default_rng(0).standard_normal((30, 2)) + 1e7
+    (block,) = squared_distances(u)
+    off = ~np.eye(30, dtype=bool)
+    np.testing.assert_allclose(block[off], cdist(u, u, "sqeuclidean")[off], rtol=1e-6)
 
 
 def test_a_tighter_component_has_the_effect_size_of_its_variance():
