@@ -799,7 +799,7 @@ CRITIC = {
         ({"early_stopping": np.True_}, None),
         ({"early_stopping": np.str_("auto"), "init": np.str_("random")}, None),
         ({}, (Adversarial, CRITIC)),
-        ({}, (SlicedEppsPulley, {"n_slices": np.uint8(8), "n_knots": np.uint8(5)})),
+        ({}, (SlicedEppsPulley, {"n_slices": np.uint8(8)})),
         ({}, (MomentMatching, {"unbiased": np.False_, "cov_weight": np.float32(0.5)})),
     ],
 )

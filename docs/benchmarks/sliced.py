@@ -16,16 +16,16 @@ from sklearn.decomposition import PCA
 from sklatent.networks import Embedding
 from sklatent.regularizers import SlicedEppsPulley
 
-K, T_MAX = 8, 3.0
+K, T_MAX, N_KNOTS = 8, 3.0, 17
 
 
-def direct(u, generator, n_slices, n_knots):
+def direct(u, generator, n_slices):
     """Return the penalty of SlicedEppsPulley, from its formula."""
     n, k = u.shape
     directions = torch.randn((k, n_slices), generator=generator)
-    t = torch.linspace(0, T_MAX, n_knots)
+    t = torch.linspace(0, T_MAX, N_KNOTS)
     phi = torch.exp(-0.5 * t**2)
-    weight = 2 * T_MAX / (n_knots - 1) * phi
+    weight = 2 * T_MAX / (N_KNOTS - 1) * phi
     weight[[0, -1]] /= 2
     angles = (u @ (directions / directions.norm(dim=0))).unsqueeze(-1) * t  # (n, slices, knots)
     cos, sin = angles.cos().mean(dim=0), angles.sin().mean(dim=0)
@@ -52,7 +52,7 @@ def main():
         return sliced(Embedding(u, None, u), generator=generator)
 
     def baseline():
-        return direct(u, generator, sliced.n_slices, sliced.n_knots)
+        return direct(u, generator, sliced.n_slices)
 
     # Both estimate the same number, from slices of their own.
     values = [torch.stack([f().detach() for _ in range(200)]) for f in (baseline, ours)]

@@ -1,52 +1,50 @@
 """Sliced Epps-Pulley distance: characteristic functions of projections."""
 
 import math
-from numbers import Integral
 from typing import Any, ClassVar
 
 import torch
-from sklearn.utils._param_validation import Interval
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .._epps_pulley import CURVATURE, N_KNOTS, T_MAX
+from .._epps_pulley import CURVATURE, N_KNOTS, NORMAL, STEP, WEIGHTS
 from ..networks import Embedding
 from ._base import COUNT, Regularizer
 from ._slicing import random_directions, sliced_scale
 
 
 class _Harmonics(torch.autograd.Function):
-    """Means over samples of cos(j p) and sin(j p), j = 0 ... m - 1, from one sine and cosine.
+    """Means over samples of cos(j p) and sin(j p), one j for each knot, from one sine and cosine.
 
     The powers of exp(i p) are products. The derivative is a polynomial in exp(i p), evaluated by
     Horner's rule, so that no power has to be stored.
     """
 
     @staticmethod
-    def forward(ctx: Any, p: Tensor, m: int) -> Tensor:  # (..., n, S) -> (2, m, ..., S)
+    def forward(ctx: Any, p: Tensor) -> Tensor:  # (..., n, S) -> (2, knots, ..., S)
         z = torch.polar(torch.ones_like(p), p)
         ctx.save_for_backward(z)
         power = z
         means = [torch.ones_like(z[..., 0, :])]
-        for j in range(1, m):
+        for j in range(1, N_KNOTS):
             means.append(power.mean(dim=-2))
-            if j < m - 1:
+            if j < N_KNOTS - 1:
                 power = power * z
         ecf = torch.stack(means)
         return torch.stack([ecf.real, ecf.imag])
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]  # torch: *grads
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]  # torch: *grads
         (z,) = ctx.saved_tensors
         # d/dp of sum_j g_j cos(j p) + h_j sin(j p) is the real part of sum_j j (h_j + i g_j) z^j.
-        j = torch.arange(grad.shape[1], dtype=grad.dtype, device=grad.device)
+        j = torch.arange(N_KNOTS, dtype=grad.dtype, device=grad.device)
         j = j.view(-1, *[1] * (grad.ndim - 2))
         coefficient = (torch.complex(j * grad[1], j * grad[0]) / z.shape[-2]).unsqueeze(-2)
         total = coefficient[-1] * z
         for c in coefficient[1:-1].flip(0):
             total = (total + c).mul_(z)
-        return total.real, None
+        return total.real
 
 
 class SlicedEppsPulley(Regularizer):
@@ -74,15 +72,13 @@ class SlicedEppsPulley(Regularizer):
     gradient for clusters is small compared with the noise of a batch. If PCA's embedding has
     clusters, use `SlicedWasserstein`.
 
-    The integral is the trapezoidal rule on [-3, 3]. All knots are multiples of the first, so that
-    one sine and one cosine per sample and direction are enough for all knots.
+    The integral is the trapezoidal rule with 17 knots on [0, 3], and symmetry. All knots are
+    multiples of the first, so that one sine and one cosine per sample and direction are enough.
 
     Parameters
     ----------
     n_slices : int, default=128
         Number of random directions. Each batch has new directions.
-    n_knots : int, default=17
-        Number of knots on [0, 3].
 
     References
     ----------
@@ -108,12 +104,10 @@ class SlicedEppsPulley(Regularizer):
 
     _parameter_constraints: ClassVar[dict] = {
         "n_slices": COUNT,
-        "n_knots": [Interval(Integral, 3, None, closed="left")],
     }
 
-    def __init__(self, n_slices: int = 128, n_knots: int = N_KNOTS) -> None:
+    def __init__(self, n_slices: int = 128) -> None:
         self.n_slices = n_slices
-        self.n_knots = n_knots
 
     def __call__(
         self,
@@ -124,14 +118,10 @@ class SlicedEppsPulley(Regularizer):
         """Return the penalty of a batch of shape (..., n, k), n >= 2, per model: (...)."""
         u = embedding.sample
         n, k = u.shape[-2:]
-        step = T_MAX / (self.n_knots - 1)
         directions = random_directions(k, self.n_slices, generator, like=u)
-        cos, sin = _Harmonics.apply(step * (u @ directions), self.n_knots)
-        t = step * torch.arange(self.n_knots, dtype=u.dtype, device=u.device)
-        phi = torch.exp(-0.5 * t**2)
-        weight = 2 * step * phi  # both signs of t
-        weight[[0, -1]] /= 2
-        phi, weight = (a.view(-1, *[1] * (cos.ndim - 1)) for a in (phi, weight))
+        cos, sin = _Harmonics.apply(STEP * (u @ directions))  # (knots, ..., S)
+        shape = (-1, *[1] * (cos.ndim - 1))
+        phi, weight = (torch.from_numpy(a).to(u).view(shape) for a in (NORMAL, WEIGHTS))
         squared_modulus = (n * (cos.square() + sin.square()) - 1) / (n - 1)
         distance = (squared_modulus - 2 * cos * phi + phi.square()) * weight
         return distance.sum(dim=0).mean(dim=-1) / sliced_scale(CURVATURE, k)

@@ -11,8 +11,8 @@ from sklatent.networks import Embedding
 from sklatent.regularizers import SlicedEppsPulley
 
 
-def by_definition(u, directions, n_knots=17):
-    t = np.linspace(-3, 3, 2 * n_knots - 1)
+def by_definition(u, directions):
+    t = np.linspace(-3, 3, 33)
     normal = np.exp(-(t**2) / 2)
     values = []
     for a in directions.T:
