@@ -72,19 +72,17 @@ def _log_t(squares: Tensor, k: int) -> Tensor:
 
 
 class GaussianDecoder(NamedTuple):
-    """The model u ~ N(0, I), x | u ~ N(decode(u), noise_variance I), or with a similar prior.
+    """The model u ~ N(0, I), x | u ~ N(decode(u), I), or with a similar prior.
 
     Attributes
     ----------
     decode : callable
         Maps (n, k) to (n, p), each sample independently.
-    noise_variance : float
     log_prior : callable or None
         Maps (n, k) to log-densities (n,). None means the prior N(0, I).
     """
 
     decode: Function
-    noise_variance: float
     log_prior: Function | None
 
     def at(self, points: Tensor) -> Tensor:
@@ -99,17 +97,14 @@ class GaussianDecoder(NamedTuple):
 
     def log_noise(self, x: Tensor, decoded: Tensor) -> Tensor:
         """Return log p(x | u) of samples (n, p), where decoded (n, m, p) is the decoder at u."""
-        squares = (x[:, None] - decoded).square().sum(dim=-1)
-        p = x.shape[1]
-        log_noise_variance = math.log(self.noise_variance)
-        return _log_normal(squares / self.noise_variance, p) - 0.5 * p * log_noise_variance
+        return _log_normal((x[:, None] - decoded).square().sum(dim=-1), x.shape[1])
 
     def mode(self, x: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
         """Return the approximate mode of the posterior of u, and a factor L of its precision.
 
-        Damped Gauss-Newton steps from u minimize |x - D(u)|^2 / noise_variance + |u|^2. The
-        precision L L^T of the Gaussian around the mode is I + J^T J / noise_variance. J consists of
-        finite differences, so that any decoder works. The estimate does not need an exact J.
+        Damped Gauss-Newton steps from u minimize |x - D(u)|^2 + |u|^2. The precision L L^T of the
+        Gaussian around the mode is I + J^T J. J consists of finite differences, so that any decoder
+        works. The estimate does not need an exact J.
         """
         eye = torch.eye(u.shape[1]).to(u)
         shares = u.new_tensor(DAMPING)[:, None]  # (s, 1)
@@ -119,13 +114,12 @@ class GaussianDecoder(NamedTuple):
             shifted = self.at(u[:, None] + torch.diag_embed(h))
             jacobian = (shifted - decoded[:, None]) / h[..., None]  # (n, k, p)
             jacobian = jacobian.nan_to_num(0.0, 0.0, 0.0)
-            precision = eye + jacobian @ jacobian.mT / self.noise_variance
+            precision = eye + jacobian @ jacobian.mT
             factor = torch.linalg.cholesky_ex(precision).L
             if step == STEPS:
                 break
             pull = (jacobian @ (x - decoded)[..., None])[..., 0]
-            slope = pull / self.noise_variance - u
-            direction = torch.cholesky_solve(slope[..., None], factor).mT  # (n, 1, k)
+            direction = torch.cholesky_solve((pull - u)[..., None], factor).mT  # (n, 1, k)
             direction = direction.nan_to_num(0.0, 0.0, 0.0)
             u, decoded = self._best(x, u[:, None] + shares * direction)
         return u, factor
@@ -134,7 +128,7 @@ class GaussianDecoder(NamedTuple):
         """Return the most likely of the points (n, m, k) for each sample, and its output."""
         decoded = self.at(points)
         squares = (x[:, None] - decoded).square().sum(dim=-1)
-        energy = squares / self.noise_variance + points.square().sum(dim=-1)
+        energy = squares + points.square().sum(dim=-1)
         best = energy.nan_to_num(math.inf).argmin(dim=1)
         row = torch.arange(len(x), device=x.device)
         return points[row, best], decoded[row, best]
@@ -211,20 +205,19 @@ def log_likelihood(
     x: Tensor,
     start: Tensor,
     decode: Function,
-    noise_variance: float,
     log_prior: Function | None = None,
 ) -> tuple[Tensor, Tensor]:
     r"""Return the log-likelihood of each sample, in nats, and its effective sample size.
 
-    .. math:: \log p(x) = \log \int N(x; D(u), \sigma^2 I)\, N(u; 0, I)\, du
+    .. math:: \log p(x) = \log \int N(x; D(u), I)\, N(u; 0, I)\, du
 
-    The integral is estimated by importance sampling from a defensive mixture (Hesterberg 1995) of
-    three distributions: the Gaussian :math:`N(u^*, (I + J^T J / \sigma^2)^{-1})` around the mode
-    :math:`u^*` of the posterior, with the Jacobian J of D at the mode; a wider t with the same
-    center, for heavy tails; and the prior, for other modes. The mean of the weights is divided by
-    the estimate of the Gaussian's integral from the same draws, as with a control variate (Owen &
-    Zhou 2000). For a linear D the result is exact. The draws are the same for every sample and in
-    every call.
+    Samples x and decoder D are in units of the noise, whose variance is then 1. The integral is
+    estimated by importance sampling from a defensive mixture (Hesterberg 1995) of three
+    distributions: the Gaussian :math:`N(u^*, (I + J^T J)^{-1})` around the mode :math:`u^*` of the
+    posterior, with the Jacobian J of D at the mode; a wider t with the same center, for heavy
+    tails; and the prior, for other modes. The mean of the weights is divided by the estimate of the
+    Gaussian's integral from the same draws, as with a control variate (Owen & Zhou 2000). For a
+    linear D the result is exact. The draws are the same for every sample and in every call.
 
     Parameters
     ----------
@@ -233,7 +226,6 @@ def log_likelihood(
         Start of the search for the mode: the embedding of x.
     decode : callable
         D, from tensors of shape (m, k) to (m, p), each sample independently.
-    noise_variance : float
     log_prior : callable or None
         The log-density of u, (m, k) to (m,), if the prior is near N(0, I) but different.
 
@@ -253,7 +245,7 @@ def log_likelihood(
       Association 95.
     """
     k = start.shape[1]
-    model = GaussianDecoder(decode, noise_variance, log_prior)
+    model = GaussianDecoder(decode, log_prior)
     most = min(MAX_POINTS, MAX_NUMBERS // x.shape[1])
 
     def by_rows(function: Callable, n_points: int, rows: tuple[Tensor, ...]) -> list[Tensor]:

@@ -203,7 +203,7 @@ class Model:
                 self.start.scale / noise,
             )
         )
-        value, effective = log_likelihood(x, start, lambda u: ratio * decode(u), 1.0, log_prior)
+        value, effective = log_likelihood(x, start, lambda u: ratio * decode(u), log_prior)
         return value.cpu().numpy() - np.log(noise).sum(), effective.cpu().numpy()
 
     def residual_variance(

@@ -364,22 +364,27 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     weights, x, start = (
         torch.from_numpy(rng.standard_normal(shape)) for shape in [(5, 4), (50, 5), (50, 4)]
     )
+
+    def score():
+        return log_likelihood(3 * x, start, lambda u: 3 * torch.sin(u @ weights.mT))
+
     monkeypatch.setattr(_density, "ENOUGH", 20)  # for some of the rows, and not for all
-    whole = log_likelihood(x, start, lambda u: torch.sin(u @ weights.mT), 0.1)
+    whole = score()
     monkeypatch.setattr(_density, "MAX_POINTS", 1)
-    single = log_likelihood(x, start, lambda u: torch.sin(u @ weights.mT), 0.1)
-    torch.testing.assert_close(single, whole, atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(score(), whole, atol=1e-8, rtol=1e-8)
 
 
 def test_rows_of_small_effective_sample_size_get_more_draws(monkeypatch):
     rng = np.random.default_rng(0)
     weights = torch.from_numpy(rng.standard_normal((5, 3)))
-    x = torch.sin(torch.from_numpy(rng.standard_normal((100, 3))) @ weights.mT)
+
+    def decode(u):
+        return 3 * torch.sin(u @ weights.mT)
+
+    x = decode(torch.from_numpy(rng.standard_normal((100, 3))))
 
     def score():
-        return log_likelihood(
-            x, torch.zeros(100, 3).to(x), lambda u: torch.sin(u @ weights.mT), 0.1
-        )
+        return log_likelihood(x, torch.zeros(100, 3).to(x), decode)
 
     value, _ = score()
     monkeypatch.setattr(_density, "ENOUGH", 0)
@@ -399,7 +404,7 @@ def test_a_posterior_with_two_modes_is_seen_whole():
     x = torch.linspace(0.5, 4, 30, dtype=torch.float64)[:, None]
     log_p = -0.5 * (x - line**2) ** 2 - 0.5 * line**2 - np.log(2 * np.pi)
     expected = torch.logsumexp(log_p, dim=-1) + np.log(18 / 20000)
-    value, _ = log_likelihood(x, x.sqrt(), torch.square, 1.0)
+    value, _ = log_likelihood(x, x.sqrt(), torch.square)
     # Without the other, log 2 = 0.69 would be missing.
     torch.testing.assert_close(value, expected, atol=0.3, rtol=0)
 
@@ -407,16 +412,15 @@ def test_a_posterior_with_two_modes_is_seen_whole():
 def test_many_draws_find_a_posterior_with_tails_that_are_not_gaussian(monkeypatch):
     # The decoder is steep at the mode and flat elsewhere: all parts of the mixture count.
     monkeypatch.setattr(_density, "N_DRAWS", 2**14)
-    noise = 0.04
 
     def decode(u):
-        return 100 * u / (1 + 100 * u.abs())
+        return 500 * u / (1 + 100 * u.abs())
 
     line = torch.linspace(-9, 9, 180_001, dtype=torch.float64)
-    x = torch.linspace(-1, 1, 11, dtype=torch.float64)[:, None]
-    log_p = -0.5 * (x - decode(line)) ** 2 / noise - 0.5 * line**2
-    expected = torch.logsumexp(log_p, dim=-1) + np.log(1e-4 / (2 * np.pi * noise**0.5))
-    value, _ = log_likelihood(x, torch.zeros_like(x), decode, noise)
+    x = torch.linspace(-5, 5, 11, dtype=torch.float64)[:, None]
+    log_p = -0.5 * (x - decode(line)) ** 2 - 0.5 * line**2
+    expected = torch.logsumexp(log_p, dim=-1) + np.log(1e-4 / (2 * np.pi))
+    value, _ = log_likelihood(x, torch.zeros_like(x), decode)
     # Weights of a coefficient of variation of 3 would give a standard error of 0.023.
     torch.testing.assert_close(value, expected, atol=0.02, rtol=0)
 
@@ -435,8 +439,8 @@ def test_a_decoder_can_be_undefined_at_the_embedding():
 def test_a_line_is_exact():
     # The draws' share of the Gaussian's integral is divided out, whatever the draws.
     x = torch.linspace(-5, 5, 11, dtype=torch.float64)[:, None]
-    value, _ = log_likelihood(x, torch.zeros_like(x), lambda u: 2 * u + 1, 0.3)
-    expected = multivariate_normal(1, 4.3).logpdf(x.numpy())
+    value, _ = log_likelihood(x, torch.zeros_like(x), lambda u: 2 * u + 1)
+    expected = multivariate_normal(1, 5).logpdf(x.numpy())
     np.testing.assert_allclose(value, expected, rtol=0, atol=1e-9)
 
 
