@@ -12,7 +12,7 @@ from sklearn.utils import check_consistent_length, check_random_state, column_or
 from .._target import Target
 from ..metrics._null import RandomState
 from ..metrics._samples import check_samples
-from ._embedding_of import embedding_of
+from ..metrics._unwrap import embedding_of
 from ._plotting import BLUE, check_matplotlib, merged, panels_on
 
 #: Ten colors that readers prefer and that color-blind readers can distinguish (Petroff 2021).

@@ -11,9 +11,9 @@ from scipy.special import gammaincinv, ndtri
 from .._target import Target
 from ..metrics._null import RandomState, as_seed
 from ..metrics._samples import check_samples
+from ..metrics._unwrap import embedding_of
 from ..metrics._worst_direction import halves, search
 from ._band import uniform_band
-from ._embedding_of import embedding_of
 from ._plotting import BLUE, GREY, VERMILION, check_matplotlib, merged, panels_on
 
 #: Default number of panels of components.

@@ -10,21 +10,7 @@ from sklearn.metrics import r2_score
 
 from ._classifier import classifier_two_sample_test
 from ._epps_pulley import epps_pulley_test
-from ._unwrap import unwrap
-
-
-def _method(estimator: Any, name: str, scorer: str) -> Callable:
-    method = getattr(estimator, name, None)
-    if method is None:
-        raise TypeError(f"{scorer} needs an estimator with {name}, got {estimator!r}")
-    return method
-
-
-def _embedding(estimator: Any, X: ArrayLike, scorer: str) -> tuple[ArrayLike, Any, Any]:
-    """Return the embedding of X, and the mean and the covariance of its target or None."""
-    Z = _method(estimator, "transform", scorer)(X)
-    inner = unwrap(estimator)
-    return Z, getattr(inner, "target_mean_", None), getattr(inner, "target_cov_", None)
+from ._unwrap import embedding_of, method_of
 
 
 def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
@@ -64,7 +50,7 @@ def gaussianity_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     >>> scores.shape
     (5,)
     """
-    Z, mean, cov = _embedding(estimator, X, "gaussianity_scorer")
+    Z, mean, cov = embedding_of(estimator, X, "gaussianity_scorer")
     return -epps_pulley_test(Z, mean, cov, n_slices=512, random_state=0).effect_size
 
 
@@ -107,7 +93,7 @@ def classifier_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     >>> -1 < classifier_scorer(PCA(2, whiten=True).fit(X), X) < -0.1
     True
     """
-    Z, mean, cov = _embedding(estimator, X, "classifier_scorer")
+    Z, mean, cov = embedding_of(estimator, X, "classifier_scorer")
     return -classifier_two_sample_test(Z, mean, cov, random_state=0).effect_size
 
 
@@ -143,8 +129,8 @@ def reconstruction_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     >>> bool(abs(reconstruction_scorer(pca, X) - pca.explained_variance_ratio_.sum()) < 1e-9)
     True
     """
-    transform = _method(estimator, "transform", "reconstruction_scorer")
-    inverse = _method(estimator, "inverse_transform", "reconstruction_scorer")
+    transform = method_of(estimator, "transform", "reconstruction_scorer")
+    inverse = method_of(estimator, "inverse_transform", "reconstruction_scorer")
     return float(r2_score(X, inverse(transform(X)), multioutput="variance_weighted"))
 
 
@@ -180,7 +166,7 @@ def log_likelihood_scorer(estimator: Any, X: ArrayLike, y: Any = None) -> float:
     >>> log_likelihood_scorer(pca, X) == pca.score(X)
     True
     """
-    return float(np.mean(_method(estimator, "score_samples", "log_likelihood_scorer")(X)))
+    return float(np.mean(method_of(estimator, "score_samples", "log_likelihood_scorer")(X)))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
-"""Access to the estimators inside pipelines and searches."""
+"""Access to fitted estimators, also inside pipelines and searches."""
 
+from collections.abc import Callable
 from typing import Any
 
+from numpy.typing import ArrayLike
 from sklearn.pipeline import Pipeline
 
 
@@ -18,3 +20,18 @@ def unwrap(estimator: Any) -> Any:
     while hasattr(estimator, "best_estimator_"):
         estimator = last_step(estimator.best_estimator_)
     return estimator
+
+
+def method_of(estimator: Any, name: str, caller: str) -> Callable:
+    """Return a method of the estimator, or raise a TypeError that names the caller."""
+    method = getattr(estimator, name, None)
+    if method is None:
+        raise TypeError(f"{caller} needs an estimator with {name}, got {estimator!r}")
+    return method
+
+
+def embedding_of(estimator: Any, X: ArrayLike, caller: str) -> tuple[ArrayLike, Any, Any]:
+    """Return the embedding of X, and the mean and the covariance of its target or None."""
+    Z = method_of(estimator, "transform", caller)(X)
+    inner = unwrap(estimator)
+    return Z, getattr(inner, "target_mean_", None), getattr(inner, "target_cov_", None)
