@@ -20,6 +20,7 @@ from ._isolation import no_overrides
 from ._lazy import CHUNK, LazySamples, blocks, chunks
 from ._start import PCAStart
 from ._target import Target
+from ._weights import unit_weights
 from .calibration import AffineCalibration, Gaussianization
 from .networks import Autoencoder
 from .tasks import NOISE_FLOOR
@@ -222,16 +223,14 @@ class Model:
         """
         n, p = x.shape
         sums, ratios = np.empty(n), np.zeros(p)
-        share = np.full(n, 1.0) if weight is None else weight
+        share = unit_weights(weight, n)
         for some in blocks(x):
             squares = np.square(x[some] - self.decode(u[some]))  # (n, p)
             sums[some] = squares.sum(axis=1, dtype=np.float64)
             if diagonal:
-                weights = None if weight is None else weight[some]
-                means = np.average(squares.astype(np.float64), axis=0, weights=weights)
-                ratios += share[some].sum() / share.sum() * means
+                ratios += share[some] @ squares.astype(np.float64) / n
         index = slice(None) if held_out is None else held_out
-        mean = np.average(sums[index], weights=None if weight is None else weight[index])
+        mean = np.average(sums[index], weights=share[index])
         variance = max(mean / max(1, p - u.shape[1]), NOISE_FLOOR) * self.start.scale**2
         if not diagonal:
             return variance

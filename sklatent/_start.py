@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
+from ._weights import center, unit_weights
 from .tasks import NOISE_FLOOR
 
 #: Number of features up to which the covariance matrix of sparse data is computed.
@@ -135,8 +136,7 @@ class PCAStart:
             the sample's share of the component's variance. None if there is no such sample.
         """
         u = self.standardize(X) @ self.encoder_skip.T  # (n, k)
-        share = np.square(u) / (len(u) - 1)
-        share *= 1.0 if weight is None else weight[:, None]
+        share = unit_weights(weight, len(u))[:, None] * np.square(u) / (len(u) - 1)
         sample, component = map(int, np.unravel_index(share.argmax(), share.shape))
         if share[sample, component] <= DOMINANT or abs(u[sample, component]) <= FAR:
             return None
@@ -176,14 +176,9 @@ def _dense_components(
     The last value is the relative error of the components' variances.
     """
     n, p = X.shape
-    mean = np.average(X.astype(np.float64), axis=0, weights=weight)
-    centered = X - mean
-    # The rounding errors of the mean grow with the offset of X. A second pass corrects a mean
-    # whose errors are large relative to the standard deviations.
-    correction = np.average(centered, axis=0, weights=weight)
-    mean += correction
-    centered -= correction
-    share = np.ones(n) if weight is None else weight * (n / weight.sum())
+    centered = X.astype(np.float64)
+    mean = center(centered, weight)
+    share = unit_weights(weight, n)
     feature_variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
     if not np.ptp(X, axis=0).any():
         raise ValueError(CONSTANT)
@@ -221,7 +216,7 @@ def _sparse_components(
         raise ValueError(CONSTANT)
     feature_variances = feature_variances * (n / (n - 1))
     scale2 = _scale(feature_variances) ** 2
-    root = np.ones(n) if weight is None else np.sqrt(weight * (n / weight.sum()))
+    root = np.sqrt(unit_weights(weight, n))
     rows = diags_array(root).tocsr() @ X
     share = not isinstance(n_components, int | np.integer)
     if share or p <= FEW_FEATURES or n_components >= min(n, p):

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
+from ._weights import center, unit_weights
+
 #: A sample dominates if it has a larger share than this of the variance in some direction, and if
 #: its squared distance from the mean is more than FAR times the mean squared distance.
 DOMINANT, FAR = 0.1, 10.0
@@ -63,13 +65,8 @@ class Whitening:
         # Powers of two as units keep the squares of any finite values finite, without rounding.
         exponent = np.frexp(np.abs(X).max(axis=0))[1]
         centered = np.ldexp(X, -exponent, dtype=np.float64)
-        mean = np.average(centered, axis=0, weights=weight)
-        centered -= mean
-        # A second pass corrects the rounding errors of the mean, which grow with the offset of X.
-        mean += np.average(centered, axis=0, weights=weight)
-        np.ldexp(X, -exponent, out=centered, dtype=np.float64)
-        centered -= mean
-        share = np.ones(n) if weight is None else weight * (n / weight.sum())
+        mean = center(centered, weight)
+        share = unit_weights(weight, n)
         variances = np.einsum("i,ij,ij->j", share, centered, centered) / (n - 1)
         # Arithmetic on a feature before `fit` adds a few units of rounding error.
         rounding = np.finfo(X.dtype).eps ** 2 * (np.square(mean) / 4 + 16 * variances)
@@ -146,7 +143,7 @@ def without_outliers(X: NDArray, weight: NDArray | None = None) -> NDArray:
     others span fewer dimensions are kept too.
     """
     n = len(X)
-    share = np.ones(n) if weight is None else weight / weight.mean()
+    share = unit_weights(weight, n)
     kept, needed = np.ones(n, bool), np.zeros(n, bool)
     while True:
         whitening = Whitening().fit(X[kept], share[kept])

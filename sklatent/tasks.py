@@ -13,6 +13,8 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import StrOptions
 from torch import Tensor
 
+from ._weights import unit_weights
+
 __all__ = ["Classification", "FunctionTask", "Reconstruction", "Regression", "Task"]
 
 #: Share of a variance below which the residual variance of a linear fit counts as rounding error.
@@ -423,7 +425,7 @@ def magnitude(y: NDArray) -> NDArray:
 def _least_squares(target: NDArray, u: NDArray, weight: NDArray | None) -> NDArray:
     """Return the prediction of targets (n, q) by a weighted linear regression on u."""
     design = np.column_stack([np.ones(len(u)), u])
-    root = np.ones((len(u), 1)) if weight is None else np.sqrt(weight)[:, None]
+    root = np.sqrt(unit_weights(weight, len(u)))[:, None]
     # Without rcond, NumPy 1 warns.
     return design @ np.linalg.lstsq(root * design, root * target, rcond=None)[0]
 

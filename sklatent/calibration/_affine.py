@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._warn import warn
+from .._weights import center, unit_weights
 
 #: Variance below which a direction of the embedding counts as collapsed.
 VARIANCE_FLOOR = 1e-6
@@ -49,10 +50,9 @@ class AffineCalibration:
         warns. To scale such a direction to unit variance would amplify rounding errors.
         """
         n = len(u)
-        u = u.astype(np.float64)
-        self.mean_ = np.average(u, axis=0, weights=weight)
-        centered = u - self.mean_
-        share = 1.0 if weight is None else (weight * (n / weight.sum()))[:, None]
+        centered = u.astype(np.float64)
+        self.mean_ = center(centered, weight)
+        share = unit_weights(weight, n)[:, None]
         variances, axes = np.linalg.eigh((share * centered).T @ centered / (n - 1))
         if collapsed := int((variances < VARIANCE_FLOOR).sum()):
             warn(

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from sklearn.utils import gen_batches
 
+from .._weights import unit_weights
+
 CENTERS = 64
 ROWS = 16384  # samples used to find the centers
 MARGIN = 3.0  # samples farther than this plus sqrt(k) from the origin have no center nearby
@@ -66,7 +68,7 @@ class MixtureFlow:
         """Learn the map from samples u of shape (n, k) with mean zero and covariance I."""
         from sklearn.cluster import KMeans  # takes longer to import than the rest of this package
 
-        share = np.ones(len(u)) if weight is None else weight / weight.mean()
+        share = unit_weights(weight, len(u))
         near = np.linalg.norm(u, axis=1) <= np.sqrt(u.shape[1]) + MARGIN
         rows = np.flatnonzero(near & (share > 0))
         if len(rows) > ROWS:

@@ -14,6 +14,7 @@ from scipy.stats import chi2
 from .._epps_pulley import KNOTS as FREQUENCIES
 from .._epps_pulley import NORMAL as NORMAL_CF
 from .._epps_pulley import WEIGHTS as EPPS_PULLEY
+from .._weights import unit_weights
 from .._whitening import without_outliers
 from ._affine import AffineCalibration
 from ._flow import MixtureFlow
@@ -53,7 +54,7 @@ def _histogram(p: NDArray, weight: NDArray | None) -> NDArray:
     n, m = p.shape
     left, toward = _bins(p)
     index = (left * m + np.arange(m)).ravel()
-    share = np.full((n, 1), 1 / n) if weight is None else (weight / weight.sum())[:, None]
+    share = unit_weights(weight, n)[:, None] / n
     counts = np.bincount(index, (share * (1 - toward)).ravel(), len(BINS) * m)
     counts += np.bincount(index + m, (share * toward).ravel(), len(BINS) * m)
     return counts.reshape(len(BINS), m)
@@ -136,7 +137,7 @@ def _gaussianizing(histogram: NDArray, n: float, strength: NDArray, floor: float
 
 def _ascend(u: NDArray, weight: NDArray | None, rotation: NDArray) -> NDArray:
     """Rotate the axes to increase the sum of their statistics, by projected gradients."""
-    share = np.full(len(u), 1 / len(u)) if weight is None else weight / weight.sum()
+    share = unit_weights(weight, len(u)) / len(u)
     step, best = 0.3, -np.inf
     candidate = rotation
     for _ in range(ASCENT_STEPS + 1):
