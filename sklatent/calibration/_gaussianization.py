@@ -14,6 +14,7 @@ from scipy.stats import chi2
 from .._epps_pulley import KNOTS as FREQUENCIES
 from .._epps_pulley import NORMAL as NORMAL_CF
 from .._epps_pulley import WEIGHTS as EPPS_PULLEY
+from .._epps_pulley import random_directions
 from .._weights import unit_weights
 from .._whitening import without_outliers
 from ._affine import AffineCalibration
@@ -198,8 +199,7 @@ def _some(u: NDArray, weight: NDArray | None, rng: np.random.Generator):
 
 def _directions(u: NDArray, weight: NDArray | None, rng: np.random.Generator):
     """Return random directions (k, m), and the statistics of the samples along them times n."""
-    directions = rng.standard_normal((u.shape[1], DIRECTIONS))
-    directions /= np.linalg.norm(directions, axis=0)
+    directions = random_directions(u.shape[1], DIRECTIONS, rng)
     statistic = _epps_pulley(_histogram(u @ directions, weight))
     return directions, statistic * _effective(len(u), weight)
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .. import _epps_pulley as integral
+from .._epps_pulley import random_directions
 from ._null import (
     NullLaw,
     RandomState,
@@ -26,12 +27,6 @@ NAME = "sliced Epps-Pulley"
 N_SLICES = 256  # default number of directions
 
 CACHE_BLOCK = 2**16  # projections per block, which fit in the processor's cache
-
-
-def random_directions(k: int, n_slices: int, seed: int) -> NDArray:
-    """Return directions that are uniform on the sphere, (k, n_slices)."""
-    directions = np.random.default_rng(seed).standard_normal((k, n_slices))
-    return directions / np.linalg.norm(directions, axis=0)
 
 
 def characteristic_function(u: NDArray, directions: NDArray) -> NDArray:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 
+from .._epps_pulley import random_directions
 from .._target import ACTIVE_VARIANCE, Target
 from . import _classifier
 from . import _epps_pulley as ep
@@ -250,7 +251,7 @@ def _variance(effect_size: float, k: int) -> float | None:
 
     Return None if no variance has such a large effect size.
     """
-    share = ep.random_directions(k, 2048, 0)[0] ** 2  # of that component, in each direction
+    share = random_directions(k, 2048, 0)[0] ** 2  # of that component, in each direction
 
     def excess(v: float) -> float:
         cf = np.exp(-(1 + (v - 1) * share) * ep.KNOTS[:, None] ** 2 / 2)

@@ -99,7 +99,7 @@ def search(u: NDArray, seed: int) -> NDArray:
     k = u.shape[1]
     if k == 1:
         return np.ones(1)
-    directions = np.hstack([np.eye(k), ep.random_directions(k, STARTS, seed)])
+    directions = np.hstack([np.eye(k), integral.random_directions(k, STARTS, seed)])
     best = np.argsort(-ep.statistics(u, directions))[:CLIMBERS]
     directions = directions[:, best]
     values, slopes = _climb(u, directions)

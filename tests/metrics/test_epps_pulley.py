@@ -4,8 +4,9 @@ import torch
 from scipy.integrate import trapezoid
 from scipy.stats import ortho_group
 
+from sklatent._epps_pulley import random_directions
 from sklatent.metrics import epps_pulley_test
-from sklatent.metrics._epps_pulley import effect_unit, random_directions, statistics
+from sklatent.metrics._epps_pulley import effect_unit, statistics
 from sklatent.metrics._samples import whiten
 from sklatent.networks import Embedding
 from sklatent.regularizers import SlicedEppsPulley

@@ -7,8 +7,9 @@ from scipy.stats import kurtosis, ortho_group, skew
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 
+from sklatent._epps_pulley import random_directions
 from sklatent.metrics import _classifier, epps_pulley_test, gaussianity_report
-from sklatent.metrics._epps_pulley import random_directions, statistics
+from sklatent.metrics._epps_pulley import statistics
 from sklatent.metrics._report import _variance
 from sklatent.metrics._worst_direction import halves, search
 
