@@ -120,6 +120,9 @@ def test_gated_module_starts_at_zero_and_learns():
     assert torch.equal(output, torch.zeros(N, K))
     (output - 1).square().sum().backward()
     assert gated.gain.grad.abs().min() > 0
+    gains = torch.arange(K).float()  # one for each output
+    gated.load_state_dict(gated.state_dict() | {"gain": gains})
+    assert_close(gated(X.float()), gated.module(X.float()) * gains)
 
 
 @pytest.mark.parametrize("build", [linear, mlp])

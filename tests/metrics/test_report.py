@@ -324,7 +324,13 @@ def test_to_frame(gaussian_report):
             assert (row["expected"], row["effect_size"]) == (test.expected, test.effect_size)
     worst = frame.loc["worst direction"]
     assert (worst["pvalue"], worst["n_samples"]) == (report.worst.test.pvalue, 200)
-    assert frame.loc["mean error", "value"] == report.mean_error
+    for name, value, expected in (
+        ("mean error", report.mean_error, report.mean_sampling_error),
+        ("covariance error", report.cov_error, report.cov_sampling_error),
+        ("active components", report.n_active, 4),
+        ("effective rank", report.effective_rank, 4),
+    ):
+        assert frame.loc[name, ["value", "expected"]].tolist() == [value, expected]
 
 
 def test_to_frame_without_pandas(monkeypatch, gaussian_report):

@@ -44,6 +44,7 @@ def test_only_terms_in_nats_are_divided_by_nats(total):
 def test_a_multiple_is_divided_by_nats_too():
     assert not (MomentMatching() + 2 * MomentMatching()).stochastic
     twice = 2 * KLDivergence()
+    assert twice.stochastic
     torch.testing.assert_close(twice.penalty(BATCH, nats=7.0), 2 * KLDivergence()(BATCH) / 7)
     torch.testing.assert_close(twice(BATCH), 2 * KLDivergence()(BATCH))
 
