@@ -9,9 +9,13 @@ import inspect
 import json
 import math
 import os
+import re
+import stat
+import time
 import uuid
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +43,8 @@ CALLBACKS = (
     "_parent_callback_ctx",
 )
 KEYS = {"format", "format_version", "sklatent_version", "contents", "sha256"}
+#: Names of temporary files, and their age in seconds when another `save` removes them.
+TEMPORARY, OLD = re.compile(r"\.sklatent-[0-9a-f]{32}\.tmp"), 86400.0
 
 #: Modules whose classes can be stored. Their attributes are numbers, strings, arrays, or objects
 #: of such classes.
@@ -99,14 +105,18 @@ class Storable:
         Parameters
         ----------
         path : str or path-like
-            A file that exists is replaced when the new file is complete. If `save` fails, or the
-            process ends, the old file is kept.
+            A file that exists is replaced when the new file is complete. The new file keeps the
+            permissions of the old file, and its owner if the system allows it. If `save` fails,
+            or the process ends, the old file is kept. If the old file has other names (hard
+            links), they keep the old contents.
 
         Raises
         ------
         ValueError
             If a parameter is a network, a function, a task or a regularizer of your own, or
             another object that cannot be stored as numbers, strings and arrays.
+        OSError
+            If the path cannot be written, or exists and is not a regular file.
         """
         arrays: dict[str, NDArray] = {}
         metadata = {
@@ -183,6 +193,8 @@ def load(path: str | os.PathLike) -> Any:
     ValueError
         If the file is truncated, altered, not a file of this package, or written by a newer
         version in a format that this version does not know.
+    OSError
+        If the path does not exist or is not a regular file.
 
     Examples
     --------
@@ -198,6 +210,7 @@ def load(path: str | os.PathLike) -> Any:
     >>> bool((again.transform(X) == gaussianizer.transform(X)).all())
     True
     """
+    path = _regular(path)
     try:
         with safe_open(path, "np") as file:
             metadata = file.metadata() or {}
@@ -240,14 +253,30 @@ def _checksum(metadata: dict[str, str], arrays: dict[str, NDArray]) -> str:
     return digest.hexdigest()
 
 
+def _regular(path: str | os.PathLike) -> Path:
+    """Return a path; raise if it exists and is a folder, a device or a pipe."""
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is not a regular file")
+    return path
+
+
 def _replace(path: str | os.PathLike, contents: bytes) -> None:
     """Write a file such that the path holds either the old or the complete new contents."""
-    target = Path(path).resolve()
+    target = _regular(path).resolve()
     if not target.parent.is_dir():
         raise FileNotFoundError(f"cannot save to {path}: {target.parent} is not a folder")
-    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")  # a rename needs the same folder
+    _remove_old(target.parent)
+    old = target.stat() if target.exists() else None
+    mode = 0o666 if old is None else stat.S_IMODE(old.st_mode)
+    # A rename needs the same folder. Nobody who cannot read the old file can read this one.
+    temporary = target.with_name(f".sklatent-{uuid.uuid4().hex}.tmp")
     try:
-        with temporary.open("xb") as file:
+        with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
+            if old is not None:
+                with suppress(PermissionError, AttributeError):  # Windows has no fchown
+                    os.fchown(file.fileno(), old.st_uid, old.st_gid)
+                temporary.chmod(mode)
             file.write(contents)
             file.flush()
             os.fsync(file.fileno())
@@ -255,6 +284,16 @@ def _replace(path: str | os.PathLike, contents: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed more than a day ago."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            status = entry.stat(follow_symlinks=False)
+            ours = TEMPORARY.fullmatch(entry.name) and stat.S_ISREG(status.st_mode)
+            if ours and time.time() - status.st_mtime > OLD:
+                os.unlink(entry)
 
 
 # Objects as JSON. Anything but None, booleans, integers, strings, finite floats and lists becomes

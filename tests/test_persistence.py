@@ -9,6 +9,7 @@ import pkgutil
 import random
 import resource
 import signal
+import stat
 import time
 
 import numpy as np
@@ -564,6 +565,57 @@ def test_save_follows_links_and_keeps_the_default_permissions(tmp_path):
     assert isinstance(load(link), Gaussianizer)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "link to a pipe", "folder"])
+def test_only_regular_files_are_replaced_and_read(kind, tmp_path):
+    pipe, path = tmp_path / "pipe", tmp_path / kind
+    os.mkfifo(pipe)
+    if kind == "folder":
+        path.mkdir()
+    elif path != pipe:
+        path.symlink_to(pipe)
+    before = {each: each.lstat().st_mode for each in tmp_path.iterdir()}
+    for call in (Gaussianizer().save, load):
+        with pytest.raises(OSError, match="is not a regular file"):
+            call(path)
+    assert {each: each.lstat().st_mode for each in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o444, 0o666])
+def test_a_replaced_file_keeps_its_permissions_and_its_owner(mode, path, monkeypatch):
+    path.touch()
+    path.chmod(mode)
+    if os.geteuid() == 0:
+        os.chown(path, 12345, 54321)
+    before, written = path.stat(), []
+    monkeypatch.setattr(os, "fsync", lambda file: written.append(os.fstat(file)))
+    Gaussianizer().save(path)
+    for after in (path.stat(), *written):  # also of the temporary file
+        assert stat.S_IMODE(after.st_mode) == mode
+        assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+
+
+def test_a_new_file_follows_the_umask(path):
+    before = os.umask(0o027)
+    try:
+        Gaussianizer().save(path)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+def test_only_own_temporary_files_of_a_day_ago_are_removed(tmp_path):
+    old, new, link, folder = (tmp_path / f".sklatent-{i:032x}.tmp" for i in range(4))
+    other = tmp_path / f".{0:032x}.tmp"
+    for each in (old, new, other):
+        each.touch()
+    link.symlink_to(other)
+    folder.mkdir()
+    for each in (old, other, link, folder):
+        os.utime(each, (0, 0), follow_symlinks=False)
+    Gaussianizer().save(tmp_path / "file")
+    assert set(tmp_path.iterdir()) == {new, link, folder, other, tmp_path / "file"}
+
+
 # Pickles
 
 
@@ -614,6 +666,8 @@ def test_skops_needs_one_trusted_type_per_estimator():
 
 
 def test_wrong_places_and_files_are_named(tmp_path):
+    with pytest.raises(TypeError):
+        load(5)
     fitted = Gaussianizer().fit(np.random.default_rng(0).standard_normal((30, 2)))
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         fitted.save(tmp_path / "nowhere" / "file")
