@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.callback import with_callbacks
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _num_samples
 
 from ._callbacks import Tasks
@@ -37,6 +38,7 @@ from ._start import PCAStart
 from ._target import ACTIVE_VARIANCE, Target
 from ._warn import warn
 from .calibration import AffineCalibration, Gaussianization
+from .networks import Autoencoder
 from .regularizers import Adversarial
 from .tasks import Classification, Reconstruction
 from .training import (
@@ -49,6 +51,7 @@ from .training import (
     StopTraining,
     build_critic,
 )
+from .training.net import set_weights
 from .training.processes import Processes
 
 #: Draws of a stochastic encoder for the map of its prior: at least so many in all, unless these
@@ -621,6 +624,16 @@ def _fixed(embedder: Any) -> dict[str, Any]:
 
 
 def _build_net(embedder: Any, seed: int, net_seed: int, n: int) -> EmbedderNet:
+    device = resolve_device(embedder.device)
+    with _isolated(embedder, lambda: seed, device):
+        generator = torch.Generator().manual_seed(seed)
+        return _initialize_net(embedder, *_build_networks(embedder, generator), net_seed, n)
+
+
+def _build_networks(
+    embedder: Any, generator: torch.Generator
+) -> tuple[Autoencoder, torch.nn.Module | None]:
+    """Return the encoder and decoder, and the critic if there is one."""
     start, regularizer, task = embedder._start, embedder.regularizer_, embedder.task_
     from_pca = embedder.init == "pca"
     architecture = Architecture(
@@ -634,40 +647,64 @@ def _build_net(embedder: Any, seed: int, net_seed: int, n: int) -> EmbedderNet:
     )
     reconstructs = is_task(task, "reconstruction")
     log_var = start.log_var if from_pca else np.zeros(embedder.n_components_)
-    device = resolve_device(embedder.device)
-    with _isolated(embedder, lambda: seed, device):
-        generator = torch.Generator().manual_seed(seed)
-        module = architecture.build(
-            generator,
-            encoder_skip=start.encoder_skip if from_pca else None,
-            decoder_skip=start.decoder_skip if from_pca and reconstructs else None,
-            log_var=log_var if is_stochastic(regularizer) else None,
+    module = architecture.build(
+        generator,
+        encoder_skip=start.encoder_skip if from_pca else None,
+        decoder_skip=start.decoder_skip if from_pca and reconstructs else None,
+        log_var=log_var if is_stochastic(regularizer) else None,
+    )
+    critic = None
+    if isinstance(regularizer, Adversarial):
+        critic = build_critic(
+            regularizer, embedder.n_features_in_, embedder.n_components_, generator
         )
-        critic = None
-        if isinstance(regularizer, Adversarial):
-            critic = build_critic(
-                regularizer, embedder.n_features_in_, embedder.n_components_, generator
-            )
-        return EmbedderNet(
-            module,
-            _objective(embedder),
-            critic,
-            seed=net_seed,
-            patience=Patience(embedder.tol, embedder.n_iter_no_change),
-            lr=embedder.learning_rate_init,
-            batch_size=_batch_size(embedder, n),
-            device=device,
-            verbose=embedder.verbose,
-            **resolve_net_params(embedder.net_params),
-        ).initialize()
+    return module, critic
+
+
+def _initialize_net(
+    embedder: Any, module: Autoencoder, critic: torch.nn.Module | None, seed: int, n: int
+) -> EmbedderNet:
+    return EmbedderNet(
+        module,
+        _objective(embedder),
+        critic,
+        seed=seed,
+        patience=Patience(embedder.tol, embedder.n_iter_no_change),
+        lr=embedder.learning_rate_init,
+        batch_size=_batch_size(embedder, n),
+        device=resolve_device(embedder.device),
+        verbose=embedder.verbose,
+        **resolve_net_params(embedder.net_params),
+    ).initialize()
 
 
 def restore_net(embedder: Any, state: dict[str, Any]) -> EmbedderNet:
-    """Return a fitted embedder's net from the state that `EmbedderNet.to_arrays` returned."""
-    fitted = copy.copy(embedder)
-    fixed = embedder._fixed  # the parameters may have changed since the fit
-    vars(fitted).update({name: fixed[name] for name in fixed.keys() & vars(embedder).keys()})
-    fitted.reg_weight, fitted.learning_rate_init = state["reg_weight"], state["settings"]["lr"]
+    """Return a fitted embedder's net from the state that `EmbedderNet.to_arrays` returned.
+
+    Memory is allocated for the arrays of the state only, whatever sizes the embedder claims.
+
+    Raises
+    ------
+    ValueError
+        If the state does not belong to the embedder.
+    """
+    fitted, fixed = copy.copy(embedder), embedder._fixed
+    params = {name: fixed[name] for name in fixed.keys() & vars(embedder).keys()} | {
+        "task": embedder.task_,
+        "regularizer": embedder.regularizer_,
+        "reg_weight": state["reg_weight"],
+        "learning_rate_init": state["settings"]["lr"],
+    }
+    vars(fitted).update(params)  # the parameters may have changed since the fit
+    kinds = embedder._parameter_constraints
+    validate_parameter_constraints(kinds, params, caller_name=type(embedder).__name__)
+    resolve_regularizer(fitted.regularizer)
+    resolve_task(fitted.task)
+    layers = ("module", "hidden_layer_sizes"), ("critic", "critic_hidden_layer_sizes")
+    if _fixed(fitted) != fixed or any(
+        len(fixed[sizes] or ()) > len(state.get(name, ())) for name, sizes in layers
+    ):
+        raise ValueError("the fitted attributes contradict each other")
     if fitted.device == "accelerate":
         fitted.device = "auto"  # whoever loads an embedder need not be one of several processes
     try:
@@ -676,7 +713,12 @@ def restore_net(embedder: Any, state: dict[str, Any]) -> EmbedderNet:
         warn(f"device={fitted.device!r} is not available, so the networks are on the CPU")
         fitted.device = "cpu"
     with default_modes():
-        net = _build_net(fitted, seed=0, net_seed=state["seed"], n=1)
+        with torch.device("meta"):
+            networks = _build_networks(fitted, torch.Generator())
+        for network, name in zip(networks, ("module", "critic"), strict=True):
+            if network is not None:
+                set_weights(network, state[name])
+        net = _initialize_net(fitted, *networks, state["seed"], n=1)
         net.from_arrays(state)
     return net
 

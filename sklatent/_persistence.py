@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import inspect
 import json
-import math
 import os
 import re
 import stat
+import sys
 import time
 import uuid
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from importlib import import_module
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +30,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 
 from . import __version__
 from ._params import OURS
+from .regularizers import Regularizer
 from .training import EmbedderNet
 
 #: Version of the file format. Increase it if an older version of the package cannot read new files.
@@ -46,50 +46,187 @@ KEYS = {"format", "format_version", "sklatent_version", "contents", "sha256"}
 #: Names of temporary files, and their age in seconds when another `save` removes them.
 TEMPORARY, OLD = re.compile(r"\.sklatent-[0-9a-f]{32}\.tmp"), 86400.0
 
-#: Modules whose classes can be stored. Their attributes are numbers, strings, arrays, or objects
-#: of such classes.
-MODULES = (
-    "_embedder",
-    "_embedder_cv",
-    "_gaussianizer",
-    "_model",
-    "_reservoir",
-    "_start",
-    "_target",
-    "_whitening",
-    "calibration._affine",
-    "calibration._flow",
-    "calibration._gaussianization",
-    "calibration._splines",
-    "metrics._scorers",
-)
 SPLITTERS = ("GroupKFold", "KFold", "ShuffleSplit", "StratifiedKFold", "StratifiedShuffleSplit")
 NUMBERS: tuple[type, ...] = (np.bool_, np.float16, np.float32, np.float64)
 NUMBERS += (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
 SCALARS: dict[str, type] = {kind.__name__: kind for kind in (*NUMBERS, np.str_)}
+#: Optimizers of torch that take a step without arguments of their own.
+OPTIMIZERS = (
+    *("ASGD", "Adadelta", "Adafactor", "Adagrad", "Adam", "AdamW", "Adamax"),
+    *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
+)
+
+Arrays = dict[str, NDArray]
+
+
+#: A net's state, and what a critic adds to it, in the notation of `FIELDS`.
+PERIOD = {"n_iter": int, "train_loss": float, "task_loss": float, "regularizer": float, str: Real}
+NET = {
+    "seed": int,
+    "reg_weight": Real,
+    "settings": {"lr": Real, "batch_size": Integral},
+    "patience": {"tol": Real, "n_iter_no_change": Integral},
+    "generator": "u1 b",
+    "history": ["t", PERIOD],
+    "scores": ["s", float],
+    "module": dict,
+    "optimizer": dict,
+}
+CRITIC = {"critic": dict, "critic_optimizer": dict, "paused": (None, tuple)}
+FEATURES = {"n_features_in_": "= p", "feature_names_in_?": "O p"}
+OUTPUT = {"_sklearn_output_config?": {"transform": str}}
+
+#: The attributes of the classes that can be stored, besides the parameters of their constructors.
+#: A value fits
+#:
+#: - a type, None, or one of a tuple;
+#: - "f8 k p", an array of finite numbers of this NumPy type ("*" for any) and shape;
+#: - "Target k", an object of the class that has the size k;
+#: - "= k", the size k as an integer;
+#: - ["n", ...], a list or tuple of n values that fit;
+#: - a dict, if the values of its keys fit. The key `str` stands for all other keys.
+#:
+#: Equal letters of an object are equal sizes. Only a capital letter can be 0. The sizes after the
+#: name of a class are those that other classes refer to. An attribute with "?" can be missing. An
+#: estimator without its first attribute is not fitted, and can lack all.
+_FIELDS: dict[str, dict[str, Any]] = {
+    "AffineCalibration k": {"mean_": "f8 k", "root_ inverse_root_": "f8 k k"},
+    "Gaussianization k N": {
+        "random_state": int,
+        "n_rounds_": "= N",
+        "_first": "AffineCalibration k",
+        "_axes": "f8 k R",
+        "_rounds": ["N", ("MixtureFlow R", "_Round R")],
+        "_last": ("AffineCalibration R", "AffineCalibration k"),
+    },
+    "MixtureFlow k": {
+        "centers": "f8 m k",
+        "log_weights squares": "f8 m",
+        "levels": "f8 l",
+        "scale least_slope": float,
+    },
+    "_Round k": {"affine": "AffineCalibration k", "rotation": "f8 k k", "splines": "Splines k"},
+    "Splines k": {"values slopes": "f8 33 k"},
+    "Whitening p r": {
+        "mean_ scale_": "f8 p",
+        "axes_ whiten_": "f8 p r",
+        "unwhiten_": "f8 r p",
+        "log_slope_ _tolerance": float,
+    },
+    "PCAStart p k": {
+        "mean": "f8 p",
+        "components": "f8 k p",
+        "variances": "f8 k",
+        "scale noise_variance": float,
+    },
+    "Target k": {"mean": "f8 k", "cov factor": "f8 k k"},
+    "Model p k": {
+        "calibration": (None, "AffineCalibration k", "Gaussianization k N"),
+        "prior": (None, "Gaussianization k M"),
+        "noise_variance": (None, float, "f8 p"),
+    },
+    "Reservoir p": {
+        "size n_seen": int,
+        "random_state": np.random.RandomState,
+        "samples": "f4 n p",
+        "weight": "f8 n",
+    },
+    "Reconstruction p": {"out_features_": "= p", "nats_ scale_": float, "mean_": "f8 p"},
+    "Classification c": {"out_features_": "= c", "nats_": float, "classes_": "* c"},
+    "Regression q": {
+        "out_features_": "= q",
+        "nats_": float,
+        "mean_ scale_": "f8 q",
+        "shape_": ["d", "= q"],
+    },
+    "GaussianEmbedder p k": {
+        "net_": (EmbedderNet, NET, NET | CRITIC),
+        "_fixed": dict,
+        "n_components_": "= k",
+        "regularizer_": (None, Regularizer),
+        "task_": (None, "Reconstruction p", "Classification c", "Regression q"),
+        "_start": "PCAStart p k",
+        "_target": "Target k",
+        "_model": "Model p k",
+        "_reservoir?": "Reservoir p",
+        "target_mean_": "f8 k",
+        "target_cov_": "f8 k k",
+        "classes_?": "* c",
+        "noise_variance_?": (float, "f8 p"),
+        "interrupted_": bool,
+        "n_iter_ n_active_components_? _n_calibrated?": int,
+        "loss_ best_loss_": (None, float),
+        "loss_curve_ task_loss_curve_ regularizer_curve_ critic_loss_curve_?": ["t", float],
+        "critic_gap_?": float,
+        "validation_scores_": (None, ["v", float]),
+        **FEATURES,
+        **OUTPUT,
+    },
+    "GaussianEmbedderCV p": {
+        "n_splits_": int,
+        "reg_weights_": "f8 w",
+        "cv_results_?": {str: ("* w", ["w", dict])},
+        "best_index_?": int,
+        "best_score_? reg_weight_?": float,
+        "best_embedder_?": "GaussianEmbedder p k",
+        "n_features_in_?": "= p",
+        "feature_names_in_?": "O p",
+        **OUTPUT,
+    },
+    "Gaussianizer p": {
+        "n_rounds_": "= N",
+        "_whitening": "Whitening p r",
+        "_gaussianization": "Gaussianization r N",
+        **FEATURES,
+        **OUTPUT,
+    },
+}
+FIELDS: dict[str, tuple[list[str], dict[str, Any]]] = {
+    kind: (sizes, {name: spec for names, spec in fields.items() for name in names.split()})
+    for (kind, *sizes), fields in ((key.split(), fields) for key, fields in _FIELDS.items())
+}
 
 
 @functools.cache
 def _classes() -> dict[str, type]:
     """Return the classes whose objects can be stored, by name."""
-    classes = [*OURS, *(getattr(model_selection, name) for name in SPLITTERS)]
-    for name in MODULES:
-        module = import_module(f".{name}", __package__)
-        own = (value for value in vars(module).values() if isinstance(value, type))
-        classes += [value for value in own if value.__module__ == module.__name__]
-    return {value.__name__: value for value in classes}
+    from ._embedder import GaussianEmbedder
+    from ._embedder_cv import GaussianEmbedderCV
+    from ._gaussianizer import Gaussianizer
+    from ._model import Model
+    from ._reservoir import Reservoir
+    from ._start import PCAStart
+    from ._target import Target
+    from ._whitening import Whitening
+    from .calibration import AffineCalibration, Gaussianization
+    from .calibration._flow import MixtureFlow
+    from .calibration._gaussianization import _Round
+    from .calibration._splines import Splines
+    from .metrics._scorers import _MostGaussianWithin
+
+    splitters = (getattr(model_selection, name) for name in SPLITTERS)
+    estimators = GaussianEmbedder, GaussianEmbedderCV, Gaussianizer
+    fitted = Model, Reservoir, PCAStart, Target, Whitening
+    maps = AffineCalibration, Gaussianization, MixtureFlow, _Round, Splines
+    classes = (*estimators, *OURS, *splitters, *fitted, *maps, _MostGaussianWithin)
+    return {kind.__name__: kind for kind in classes}
 
 
 @functools.cache
 def _functions() -> dict[str, Callable]:
     """Return the functions and optimizers that parameters can hold, by name."""
-    metrics = import_module(".metrics", __package__)
+    from . import metrics
+
     scorers = [name for name in metrics.__all__ if name.endswith("_scorer")]
     return {name: getattr(metrics, name) for name in scorers} | {
-        f"torch.optim.{name}": getattr(torch.optim, name)
-        for name in vars(torch.optim)
-        if inspect.isclass(getattr(torch.optim, name))
+        f"torch.optim.{name}": getattr(torch.optim, name) for name in OPTIMIZERS
     }
+
+
+@functools.cache
+def _params(kind: type) -> tuple[str, ...]:
+    """Return the names of the parameters of a class's constructor."""
+    return tuple(inspect.signature(kind).parameters)
 
 
 class Storable:
@@ -118,7 +255,7 @@ class Storable:
         OSError
             If the path cannot be written, or exists and is not a regular file.
         """
-        arrays: dict[str, NDArray] = {}
+        arrays = Arrays()
         metadata = {
             "format": "sklatent",
             "format_version": str(FORMAT),
@@ -136,13 +273,10 @@ class Storable:
         """Make the attributes that `_pack` leaves out, after the others have been set."""
 
     def __getstate__(self) -> dict[str, Any]:
-        state, arrays = self._pack(), dict[str, NDArray]()
+        state, arrays = self._pack(), Arrays()
         told = {name: state.pop(name) for name in CALLBACKS if name in state}
-        try:
-            contents = json.dumps(_encode_attributes(type(self), state, "", arrays))
-            state = {"_contents": contents, "_arrays": arrays}
-        except NotStorableError:
-            pass  # a pickle can hold the object anyway
+        with suppress(NotStorableError):  # a pickle can hold the object anyway
+            state = {"_contents": json.dumps(_encode(self, "", arrays)), "_arrays": arrays}
         return state | told | {"_sklatent_version": __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -158,9 +292,8 @@ class Storable:
                 stacklevel=2,
             )
         if "_contents" in state:
-            arrays = dict(state.pop("_arrays"))
-            encoded = json.loads(state.pop("_contents"))
-            state |= {name: _decode(value, arrays) for name, value in encoded.items()}
+            contents, arrays = state.pop("_contents"), dict(state.pop("_arrays"))
+            state |= vars(_estimator("the pickle", contents, arrays, type(self)))
         self.__dict__.update(state)
         self._unpack()
 
@@ -176,6 +309,8 @@ def load(path: str | os.PathLike) -> Any:
 
     Loading executes no code from the file. The file contains numbers, strings, arrays, and names
     of classes of this package and of a few others. A name that is not on a fixed list is refused.
+    So are attributes whose types and shapes contradict each other, before memory is allocated for
+    them. Their numbers are not checked: a file from others can hold a useless model.
 
     Parameters
     ----------
@@ -224,24 +359,29 @@ def load(path: str | os.PathLike) -> Any:
         ) from error
     if metadata.get("format") != "sklatent":
         raise ValueError(f"{path} was altered or not saved by sklatent")
-    version = metadata.get("format_version", "")
-    if version.isdecimal() and int(version) > FORMAT:
+    version, writer = metadata.get("format_version", ""), metadata.get("sklatent_version", "")
+    if version != str(FORMAT):
         raise ValueError(
-            f"{path} has the format {version} of sklatent {metadata.get('sklatent_version')}, and "
-            f"sklatent {__version__} reads formats up to {FORMAT}: install a newer version"
+            f"{path} has the format {version:.9} of sklatent {writer:.9}, and sklatent "
+            f"{__version__} reads format {FORMAT}: install a newer version"
         )
     if unknown := metadata.keys() ^ KEYS:
         raise ValueError(f"{path} has unknown keys, or keys are missing: {sorted(unknown)}")
     if metadata.pop("sha256") != _checksum(metadata, arrays):
         raise ValueError(f"{path} was altered: its contents do not have the stored checksum")
+    return _estimator(path, metadata["contents"], arrays, Storable)
+
+
+def _estimator(source: Any, contents: str, arrays: Arrays, kind: type) -> Any:
+    """Return the estimator of a kind that the contents of a file or pickle describe."""
     try:
-        estimator = _decode(json.loads(metadata["contents"]), arrays)
-        if not isinstance(estimator, Storable):
+        estimator = _decode(json.loads(contents), arrays)
+        if not isinstance(estimator, kind):
             raise ValueError(f"it holds {estimator!r:.100} instead of an estimator")
         if arrays:
-            raise ValueError(f"it has unknown arrays: {sorted(arrays)}")
+            raise ValueError(f"it has unknown arrays: {sorted(arrays)!s:.200}")
     except Exception as error:
-        raise ValueError(f"{path} does not hold a valid estimator: {error!r}") from error
+        raise ValueError(f"{source} does not hold a valid estimator: {error!r}") from error
     return estimator
 
 
@@ -296,15 +436,15 @@ def _remove_old(folder: Path) -> None:
                 os.unlink(entry)
 
 
-# Objects as JSON. Anything but None, booleans, integers, strings, finite floats and lists becomes
-# a JSON object with one key, its kind.
+# Objects as JSON. Anything but None, booleans, integers, strings, floats and lists becomes a JSON
+# object with one key, its kind.
 
 
 class NotStorableError(ValueError):
     """An attribute cannot be stored as numbers, strings and arrays."""
 
 
-def _encode(value: Any, where: str, arrays: dict[str, NDArray]) -> Any:
+def _encode(value: Any, where: str, arrays: Arrays) -> Any:
     """Return a value as JSON, and add its arrays to `arrays`.
 
     Parameters
@@ -320,10 +460,8 @@ def _encode(value: Any, where: str, arrays: dict[str, NDArray]) -> Any:
         If the value, or a value inside it, is of a class that cannot be stored.
     """
     kind = type(value)
-    if value is None or kind in (bool, int, str):
+    if value is None or kind in (bool, float, str) or (kind is int and _is_short(value)):
         return value
-    if kind is float:
-        return value if math.isfinite(value) else {"float": repr(value)}
     if kind in (list, tuple):
         items = [_encode(item, f"{where}.{i}", arrays) for i, item in enumerate(value)]
         return items if kind is list else {"tuple": items}
@@ -337,63 +475,63 @@ def _encode(value: Any, where: str, arrays: dict[str, NDArray]) -> Any:
     if kind in (np.ndarray, np.memmap):
         return _encode_array(value, where, arrays)
     if kind is np.ma.MaskedArray:
-        parts = (value.data, value.mask)
+        parts = (value.data, np.ma.getmaskarray(value))
         return {"masked": [_encode(part, f"{where}.{i}", arrays) for i, part in enumerate(parts)]}
     if kind in SCALARS.values():
-        return {"scalar": [kind.__name__, _encode(value.item(), where, arrays)]}
+        return {"scalar": [kind.__name__, value.item()]}
     if kind is torch.device:
         return {"device": str(value)}
-    if kind is np.random.RandomState:
-        state: Any = value.get_state(legacy=False)
-        if state["bit_generator"] == "MT19937":
-            return {"random_state": _encode(state, where, arrays)}
+    if (
+        kind is np.random.RandomState
+        and value.get_state(legacy=False)["bit_generator"] == "MT19937"
+    ):
+        return {"random_state": _encode(list(value.get_state()[1:]), where, arrays)}
     for name, function in _functions().items():
         if value is function:
             return {"function": name}
     if _classes().get(kind.__name__) is kind:
-        return {
-            "object": [kind.__name__, _encode_attributes(kind, _attributes(value), where, arrays)]
+        attributes, prefix = _attributes(value), f"{where}." if where else ""
+        for name in attributes:
+            if isinstance(attributes[name], EmbedderNet):  # the estimator makes the net again
+                attributes[name] = attributes[name].to_arrays()
+        encoded = {
+            name: _encode(item, f"{prefix}{name}", arrays) for name, item in attributes.items()
         }
-    if kind is EmbedderNet:  # the estimator makes the net again from the arrays
-        return _encode(value.to_arrays(), where, arrays)
+        try:
+            _check(kind, attributes)
+        except ValueError as error:
+            raise NotStorableError(f"cannot save {where or kind.__name__}: {error}") from None
+        return {"object": [kind.__name__, encoded]}
     raise NotStorableError(
         f"cannot save {where or kind.__name__}={value!r:.100}: a file holds numbers, strings, "
         "arrays, and objects of sklatent's own classes. pickle and joblib can store this estimator"
     )
 
 
+def _is_short(value: int) -> bool:
+    return -(2**63) <= value < 2**64
+
+
 def _attributes(value: Any) -> dict[str, Any]:
+    """Return the parameters and the other attributes of an object."""
     if isinstance(value, Storable):
         return {name: item for name, item in value._pack().items() if name not in CALLBACKS}
-    if isinstance(value, tuple):
-        return cast(Any, value)._asdict()
-    if dataclasses.is_dataclass(value):
-        fields = (field for field in dataclasses.fields(value) if field.init)
-        return {field.name: getattr(value, field.name) for field in fields}
-    return vars(value)
+    if isinstance(value, BaseEstimator):
+        return vars(value).copy()
+    kind: type = type(value)
+    names = [*_params(kind), *FIELDS.get(kind.__name__, ([], {}))[1]]
+    return {name: getattr(value, name) for name in names}
 
 
-def _encode_attributes(
-    kind: type, attributes: dict[str, Any], where: str, arrays: dict[str, NDArray]
-) -> dict[str, Any]:
-    if unknown := _unknown(kind, attributes):
-        raise NotStorableError(f"cannot save {unknown}: {kind.__name__} has no such attributes")
-    prefix = f"{where}." if where else ""
-    return {name: _encode(value, f"{prefix}{name}", arrays) for name, value in attributes.items()}
-
-
-def _unknown(kind: Any, attributes: dict[str, Any]) -> list[str]:
-    """Return the names of attributes that are neither parameters nor made by a fit."""
-    if not issubclass(kind, BaseEstimator):
-        return []
-    names = set(attributes) - set(kind._get_param_names())
-    return sorted(name for name in names if not (name.startswith("_") or name.endswith("_")))
-
-
-def _encode_array(array: NDArray, where: str, arrays: dict[str, NDArray]) -> dict[str, Any]:
-    if array.dtype.kind in "OU":
+def _encode_array(array: NDArray, where: str, arrays: Arrays) -> dict[str, Any]:
+    kind = "array"
+    if array.dtype.kind == "O":
         items = [_encode(item, where, arrays) for item in array.ravel().tolist()]
-        return {"objects": [array.dtype.str, list(array.shape), items]}
+        return {"objects": [list(array.shape), items]}
+    if array.dtype.kind == "U":  # as code points, so that the width of the strings costs the file
+        kind, width = "text", array.dtype.itemsize // 4
+        native = array.astype(array.dtype.newbyteorder("="), "C")
+        array = native.view(np.uint32).reshape(*array.shape, width)
     if array.dtype.type not in NUMBERS:
         raise NotStorableError(f"cannot save {where}: arrays must not have dtype {array.dtype}")
     # Matrix products depend on the order in memory, in the last digit.
@@ -401,45 +539,64 @@ def _encode_array(array: NDArray, where: str, arrays: dict[str, NDArray]) -> dic
     while where in arrays:
         where += "_"
     arrays[where] = np.asarray(array.T if order == "F" else array, array.dtype.type, "C")
-    return {"array": [where, order]}
+    return {kind: [where, order]}
 
 
-def _decode(value: Any, arrays: dict[str, NDArray]) -> Any:
+def _decode(value: Any, arrays: Arrays) -> Any:
     """Return the value that `_encode` was given, and remove its arrays from `arrays`."""
     if isinstance(value, list):
-        return [_decode(item, arrays) for item in value]
+        for i, item in enumerate(value):
+            value[i] = _decode(item, arrays)
+        return value
     if not isinstance(value, dict):
+        if type(value) is int and not _is_short(value):
+            raise ValueError("an integer has more than 64 bits")
         return value
     ((kind, content),) = value.items()
     if kind == "object":
         name, attributes = content
         return _make(name, {key: _decode(item, arrays) for key, item in attributes.items()})
-    if kind == "array":
+    if kind in ("array", "text"):
         name, order = content
         array = arrays.pop(name)
-        return array.T if order == "F" else array
-    if kind == "objects":
-        dtype, shape, items = content
-        array = np.empty(len(items), np.dtype(dtype) if dtype[1] == "U" else object)
-        for i, item in enumerate(items):
-            array[i] = _decode(item, arrays)
-        return array.reshape(shape)
+        if type(array) not in (np.ndarray, np.memmap) or array.dtype.type not in NUMBERS:
+            raise ValueError(f"{name} is not an array of numbers")
+        array = array.T if order == "F" else array
+        if kind == "array":
+            return array
+        if array.dtype != np.uint32 or array.max(initial=0) > sys.maxunicode:
+            raise ValueError(f"{name} is not text")
+        return np.ascontiguousarray(array).view(f"U{array.shape[-1]}")[..., 0]
     parts = _decode(content, arrays)
-    if kind == "float":
-        return float(parts)
+    if kind == "objects":
+        shape, items = parts
+        array = np.empty(len(items), object)
+        for i, item in enumerate(items):
+            array[i] = item
+        return array.reshape(shape)
     if kind == "tuple":
         return tuple(parts)
     if kind == "dict":
         return dict(parts)
     if kind == "masked":
-        return np.ma.MaskedArray(*parts)
+        data, mask = parts
+        if data.shape != mask.shape:
+            raise ValueError("a mask has another shape than its array")
+        return np.ma.MaskedArray(data, mask)
     if kind == "scalar":
-        return SCALARS[parts[0]](parts[1])
+        name, number = parts
+        if not isinstance(number, bool | int | float | str):
+            raise ValueError(f"{number!r:.100} is not a number")
+        return SCALARS[name](number)
     if kind == "device":
         return torch.device(parts)
     if kind == "random_state":
         random_state = np.random.RandomState()
-        random_state.set_state(parts)
+        key, place, has_gauss, gauss = parts
+        fits = _fits(key, "u4 624", {}) and _fits(place, int, {}) and 0 <= place <= 624
+        if not (fits and has_gauss in (0, 1) and isinstance(gauss, float)):
+            raise ValueError("it has an invalid state of a RandomState")
+        random_state.set_state(("MT19937", *parts))
         return random_state
     if kind == "function":
         return _functions()[parts]
@@ -451,17 +608,68 @@ def _make(name: str, attributes: dict[str, Any]) -> Any:
     kind = _classes().get(name)
     if kind is None:
         raise ValueError(f"unknown class: {name!r}")
-    if unknown := _unknown(kind, attributes):
-        raise ValueError(f"unknown attributes of {name}: {unknown}")
-    if issubclass(kind, tuple) or dataclasses.is_dataclass(kind):
-        return kind(**attributes)
-    new = kind.__new__(kind)
-    if issubclass(kind, BaseEstimator):  # files of older versions lack newer parameters
-        params = inspect.signature(kind).parameters.values()
-        new.__dict__.update(
-            {each.name: each.default for each in params if each.default is not each.empty}
-        )
-    new.__dict__.update(attributes)
+    _check(kind, attributes)
+    params = _params(kind)
+    new = kind(**{key: item for key, item in attributes.items() if key in params})
+    for key, item in attributes.items():
+        if key not in params:
+            setattr(new, key, item)
     if isinstance(new, Storable):
         new._unpack()
     return new
+
+
+def _check(kind: type, attributes: dict[str, Any]) -> list[int | None]:
+    """Return the sizes of an object; raise if its attributes are not as declared."""
+    letters, fields = FIELDS.get(kind.__name__, ([], {}))
+    known = {*_params(kind), *(field.rstrip("?") for field in fields)}
+    if unknown := sorted(attributes.keys() - known):
+        raise ValueError(f"unknown attributes of {kind.__name__}: {unknown}")
+    sizes: dict[str, int] = {}
+    fitted = not issubclass(kind, BaseEstimator) or next(iter(fields), None) in attributes
+    for field, spec in fields.items():
+        name = field.rstrip("?")
+        if name not in attributes:
+            if fitted and name == field:
+                raise ValueError(f"{kind.__name__} lacks the attribute {name}")
+        elif not _fits(attributes[name], spec, sizes):
+            raise ValueError(f"{name} of {kind.__name__} has an unexpected type, shape or value")
+    return [sizes.get(letter) for letter in letters] if fitted else []
+
+
+def _fits(value: Any, spec: Any, sizes: dict[str, int]) -> bool:
+    """Return whether a value fits what `FIELDS` says, and add new sizes to `sizes`."""
+    if isinstance(spec, tuple):
+        return any(_fits(value, each, sizes) for each in spec)
+    if isinstance(spec, dict):
+        return (
+            isinstance(value, dict)
+            and spec.keys() - {str} <= value.keys()
+            and (str in spec or value.keys() <= spec.keys())
+            and all(_fits(item, spec.get(key, spec.get(str)), sizes) for key, item in value.items())
+        )
+    if isinstance(spec, list):
+        letter, each = spec
+        return (
+            isinstance(value, list | tuple)
+            and sizes.setdefault(letter, len(value)) == len(value)
+            and all(_fits(item, each, sizes) for item in value)
+        )
+    if isinstance(spec, str):
+        kind, *letters = spec.split()
+        shape: Any = ()
+        if kind == "=" and isinstance(value, Integral):
+            shape = [value]
+        elif kind in FIELDS and type(value) is _classes()[kind]:
+            shape = _check(type(value), _attributes(value))
+        elif isinstance(value, np.ndarray) and kind in ("*", value.dtype.str[1:]):
+            finite = kind[0] != "f" or np.isfinite(value).all()
+            shape = value.shape if finite else ()
+        return len(shape) == len(letters) and all(
+            n is None
+            or (n == (int(a) if a.isdigit() else sizes.setdefault(a, n)) and n >= a.islower())
+            for n, a in zip(shape, letters, strict=True)
+        )
+    if isinstance(spec, type):
+        return isinstance(value, spec) and (spec is not int or type(value) is int)
+    return value is None

@@ -1,16 +1,20 @@
 """Files: the same estimator comes back, a damaged file never does, and no code is executed."""
 
 import copy
+import importlib
 import json
 import multiprocessing
 import os
 import pickle
 import pkgutil
 import random
+import re
 import resource
 import signal
 import stat
+import sys
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -265,10 +269,12 @@ def test_an_absent_device_is_replaced_by_the_cpu(path):
 
 
 def test_all_calibrations_can_be_stored():
-    modules = {
-        f"calibration.{module.name}" for module in pkgutil.iter_modules(calibration.__path__)
-    }
-    assert modules <= set(persistence.MODULES)
+    stored = set(persistence._classes().values())
+    for info in pkgutil.iter_modules(calibration.__path__, f"{calibration.__name__}."):
+        module = importlib.import_module(info.name)
+        for value in vars(module).values():
+            if isinstance(value, type) and value.__module__ == module.__name__:
+                assert value in stored
 
 
 # What cannot be stored
@@ -330,7 +336,9 @@ def test_a_subclass_or_another_attribute_is_not_lost_silently(path):
         Mine(max_iter=1).save(path)
     embedder = make()
     embedder.note = "iris"
-    with pytest.raises(ValueError, match=r"cannot save \['note'\]"):
+    with pytest.raises(
+        ValueError, match=r"cannot save GaussianEmbedder: unknown attributes.*'note'"
+    ):
         embedder.save(path)
     assert pickle.loads(pickle.dumps(embedder)).note == "iris"
     mine = Mine(2, max_iter=1, random_state=0).fit(X)
@@ -461,7 +469,166 @@ def test_edited_files_with_a_valid_checksum_execute_nothing(small, path, monkeyp
         except ValueError:
             continue
         assert type(loaded) in known
+        if hasattr(loaded, "net_"):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                assert loaded.transform(X).shape == (len(X), 1)
     assert not executed
+
+
+def of_kind(value, kind):
+    """Return all places in JSON with a value of a kind, such as {"tuple": ...}."""
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    places = [place for item in items for place in of_kind(item, kind)]
+    return [value, *places] if isinstance(value, dict) and kind in value else places
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        make(regularizer="adversarial", calibration="gaussianize"),
+        make(regularizer="kl", task="classification", calibration="gaussianize"),
+        make(task="regression", net_params={"optimizer": torch.optim.Adadelta}),
+        GaussianEmbedderCV(hidden_layer_sizes=(), reg_weights=[0.1, 1.0], cv=2, max_iter=1),
+        Gaussianizer(random_state=0),
+    ],
+    ids=repr,
+)
+def test_an_array_of_another_shape_or_type_is_refused(estimator, path):
+    y = target_of(estimator)
+    fit = getattr(estimator, "partial_fit", estimator.fit)
+    fit(X, y)
+    estimator.save(path)
+    metadata, arrays = metadata_and_arrays(path.read_bytes())
+    kinds = {re.sub(r"\d+", "0", name): name for name in arrays}.values()
+    for name in kinds:
+        array = arrays[name]
+        edits = {
+            "longer": np.repeat(np.atleast_1d(array), 2, axis=-1),
+            "nested": np.atleast_1d(array)[None],
+            "other type": np.zeros(array.shape, np.float16),
+        }
+        if name.endswith(("levels", "classes_")):
+            del edits["longer"]  # any number of levels is possible, and any width of text
+        if name.startswith("cv_results_"):
+            del edits["other type"]  # scores, times, ranks
+        for edited in edits.values():
+            path.write_bytes(sealed(metadata, arrays | {name: edited}))
+            with pytest.raises(ValueError, match="does not hold a valid estimator"):
+                load(path)
+
+
+def sized(contents, name, value):
+    """Return contents with another value of an attribute, a parameter or a key, in all places."""
+    for place in of_kind(contents, "object"):
+        if name in place["object"][1]:
+            place["object"][1][name] = value
+    for place in of_kind(contents, "dict"):
+        place["dict"] = [[key, value if key == name else item] for key, item in place["dict"]]
+    return contents
+
+
+def load_elsewhere(path, sender):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        outcome = type(load(path))
+    except ValueError:
+        outcome = ValueError
+    sender.send((outcome, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+
+
+def outcome_and_memory(path):
+    """Return what a new process loads, or ValueError, and the memory that it needs, in MB."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(
+        target=load_elsewhere, args=(path, sender)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return receiver.recv()
+
+
+ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="needs fork, and kB of memory")
+
+
+@ONLY_LINUX
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("hidden_layer_sizes", {"tuple": [10_000, 10_000]}),
+        ("hidden_layer_sizes", {"tuple": [1] * 100_000}),
+        ("critic_hidden_layer_sizes", {"tuple": [10_000, 10_000]}),
+        ("n_features_in_", 50_000_000),
+        ("n_components_", 50_000_000),
+        ("out_features_", 50_000_000),
+        ("mean", {"objects": [[50_000_000], []]}),
+        ("mean", {"objects": ["<U50000000", [1], ["a"]]}),
+    ],
+    ids=lambda value: f"{value!s:.40}",
+)
+def test_a_small_file_needs_little_memory(name, value, path):
+    make(regularizer="adversarial", max_iter=0).fit(X).save(path)
+    metadata, arrays = metadata_and_arrays(path.read_bytes())
+    metadata["contents"] = json.dumps(sized(json.loads(metadata["contents"]), name, value))
+    path.write_bytes(sealed(metadata, arrays))
+    outcome, memory = outcome_and_memory(path)
+    assert outcome is ValueError
+    assert memory < 50
+
+
+@ONLY_LINUX
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_loading_needs_a_few_times_the_memory_of_the_file(path):
+    make(hidden_layer_sizes=(1000, 1000), max_iter=1).fit(X).save(path)
+    outcome, memory = outcome_and_memory(path)
+    assert outcome is GaussianEmbedder
+    assert memory < 30 + 5 * path.stat().st_size / 2**20
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (0, {"tuple": [1] * 624}),
+        (1, 625),
+        (1, -1),
+        (1, 2**31),
+        (2, 2),
+        (3, None),
+    ],
+)
+def test_an_invalid_state_of_a_random_generator_is_refused(place, value, path):
+    make(random_state=np.random.RandomState(0)).save(path)
+    metadata, arrays = metadata_and_arrays(path.read_bytes())
+    contents = json.loads(metadata["contents"])
+    *_, state = of_kind(contents, "random_state")
+    state["random_state"][place] = value
+    metadata["contents"] = json.dumps(contents)
+    path.write_bytes(sealed(metadata, arrays if place else {}))
+    with pytest.raises(ValueError, match="state of a RandomState"):
+        load(path)
+
+
+def test_an_invalid_state_of_torchs_generator_is_refused(small, path):
+    metadata, arrays = metadata_and_arrays(small[0])
+    name = "net_.generator"
+    left = arrays[name][8:12].view(np.int32)  # numbers left of 624, and the place of the next
+    assert left + arrays[name][16:24].view(np.int64) in (1, 625)
+    left[:] = 600
+    path.write_bytes(sealed(metadata, arrays))
+    with pytest.raises(ValueError, match="600 numbers left"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", persistence.OPTIMIZERS)
+def test_the_state_of_every_optimizer_is_restored(name, path):
+    params = {"optimizer": getattr(torch.optim, name), "optimizer__foreach": False}
+    embedder = make(net_params=params).fit(X)
+    again = through_file(embedder, path)
+    np.testing.assert_array_equal(
+        again.partial_fit(X).transform(X), embedder.partial_fit(X).transform(X)
+    )
 
 
 @pytest.mark.parametrize(
@@ -469,6 +636,7 @@ def test_edited_files_with_a_valid_checksum_execute_nothing(small, path, monkeyp
     [
         ({"format": "other"}, "not saved by sklatent"),
         ({"format_version": "2"}, "format 2 of sklatent .* newer version"),
+        ({"format_version": "9" * 5000}, "format 999999999 of sklatent .* newer version"),
         ({"more": "x"}, r"unknown keys.*\['more'\]"),
         ({"contents": "1"}, "instead of an estimator"),
         ({"contents": "{"}, "JSONDecodeError"),
@@ -480,7 +648,7 @@ def test_edited_files_with_a_valid_checksum_execute_nothing(small, path, monkeyp
         ({"contents": '{"object": ["Gaussianizer", {}]}'}, "unknown arrays"),
         ({"contents": '{"eval": "1"}'}, "unknown kind of value: 'eval'"),
     ],
-    ids=str,
+    ids=lambda value: f"{value!s:.40}",
 )
 def test_the_error_says_what_is_wrong_with_a_file(change, message, small, path):
     metadata, arrays = metadata_and_arrays(small[0])

@@ -379,7 +379,7 @@ class Gaussianization:
         alive = variances > 0.5  # a direction that has not collapsed has the variance 1
         self._axes = np.eye(len(axes)) if alive.all() else axes[:, alive]
         self._rounds: list[MixtureFlow | _Round] = []
-        self._last = AffineCalibration()
+        self._last = self._first  # not used if all directions have collapsed
         if alive.any():
             u = u @ self._axes
             some, some_weight = _some(u, weight, rng)
@@ -390,7 +390,7 @@ class Gaussianization:
                 for layer, moved in islice(_layers(u, weight, rng, flow), n_maps):
                     self._rounds.append(layer)
                     u = moved
-            self._last.fit(u, weight)
+            self._last = AffineCalibration().fit(u, weight)
         self.n_rounds_ = len(self._rounds)
         return self
 

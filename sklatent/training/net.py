@@ -468,42 +468,50 @@ class EmbedderNet(NeuralNet):
 
     def to_arrays(self) -> dict[str, Any]:
         """Return all that training has changed since `initialize`, with arrays for tensors."""
-        settings, patience, objective, states, generator, critic, *_ = self.checkpoint()
-        names = ("module", "optimizer", "critic", "critic_optimizer")
         state = {
             "seed": self.seed,
-            "reg_weight": objective.reg_weight,
-            "settings": settings,
-            "patience": patience,
-            "generator": generator,
-            "paused": None if critic is None else critic[1],
-            "history": list(self.history),
+            "reg_weight": self.criterion_.reg_weight,
+            "settings": {"lr": self.lr, "batch_size": self.batch_size},
+            "patience": self.patience.get_params(),
+            "generator": self.generator_.get_state(),
+            "history": [
+                {name: value for name, value in period.items() if name != "batches"}
+                for period in self.history
+            ],
             "scores": self.patience.scores_,
-            **dict(zip(names, states, strict=False)),
+            "module": self.uncompiled.state_dict(),
+            "optimizer": self.optimizer_.state_dict()["state"],
         }
+        if self.critic_ is not None:
+            state |= {
+                "critic": self.critic_.module.state_dict(),
+                "critic_optimizer": self.critic_.optimizer.state_dict()["state"],
+                "paused": self.critic_.paused,
+            }
         return _map_leaves(_to_array, state)
 
     def from_arrays(self, state: dict[str, Any]) -> None:
-        """Continue from the state of a net that was initialized in the same way."""
+        """Continue from the state of a net that had the same networks with the same weights.
+
+        Raises
+        ------
+        ValueError
+            If the state has other arrays than training gives it.
+        """
         state = _map_leaves(_to_tensor, state)
-        self.history.extend(state["history"])
+        self.__dict__.update(state["settings"])
+        self.patience.set_params(**state["patience"])
         self.patience.scores_ = state["scores"]
-        states, critic = [state["module"], state["optimizer"]], None
+        self.history.extend({**period, "batches": []} for period in state["history"])
+        _set_generator(self.generator_, state["generator"])
+        _set_optimizer(self.optimizer_, state["optimizer"])
         if self.critic_ is not None:
-            states += [state["critic"], state["critic_optimizer"]]
-            critic = self.critic_.regularizer, state["paused"]
-        self.restore(
-            (
-                state["settings"],
-                state["patience"],
-                self.criterion_,
-                states,
-                state["generator"],
-                critic,
-                len(self.history),
-                len(self.patience.scores_),
-            )
-        )
+            _set_optimizer(self.critic_.optimizer, state["critic_optimizer"])
+            self.critic_.paused = state["paused"]
+            if state["paused"] is not None:
+                moved = self.module_.state_dict()
+                averaged = {f"module.{name}": value for name, value in moved.items()}
+                _check_like(state["paused"], (moved, averaged | {"n_averaged": torch.tensor(0)}))
 
     @property
     def uncompiled(self) -> Autoencoder:
@@ -523,6 +531,57 @@ def _count_periods(batches: Any, epochs: int | None) -> int:
         return epochs * batches.n_periods
     most = max(1, AUTO_STEPS * batches.n_periods // batches.n_steps)
     return min(AUTO_EPOCHS * batches.n_periods, most)
+
+
+def set_weights(module: nn.Module, weights: dict[str, Any]) -> None:
+    """Give a module on any device, also "meta", the weights that `to_arrays` returned.
+
+    Raises
+    ------
+    ValueError
+        If the weights have other names, shapes or types than the module's.
+    """
+    tensors = _map_leaves(_to_tensor, weights)
+    _check_like(tensors, module.state_dict())
+    module.load_state_dict(tensors, assign=True)
+
+
+def _set_optimizer(optimizer: torch.optim.Optimizer, state: dict[int, Any]) -> None:
+    probe = copy.deepcopy(optimizer)  # one step shows what the state consists of
+    for group in probe.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    probe.step()
+    expected = probe.state_dict()["state"]
+    _check_like(state, {index: expected.get(index) for index in state})
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _set_generator(generator: torch.Generator, state: Tensor) -> None:
+    # The state of a Mersenne Twister: torch does not check that the next number is inside.
+    n_left, following = state[8:12].view(torch.int32).item(), state[16:24].view(torch.int64).item()
+    if (n_left, following) != (1, 0) and n_left + following != 625:
+        raise ValueError(f"a generator has {n_left} numbers left at number {following} of 624")
+    generator.set_state(state)
+
+
+def _check_like(value: Any, expected: Any) -> None:
+    """Raise if nested dicts and tuples of tensors differ in keys, shapes or types."""
+    difference = _forms(value).items() ^ _forms(expected).items()
+    if difference:
+        names = sorted({".".join(map(str, path)) for path, _ in difference})
+        raise ValueError(f"arrays are missing, or have unexpected shapes or types: {names}")
+
+
+def _forms(value: Any, path: tuple[Any, ...] = ()) -> dict[tuple[Any, ...], Any]:
+    """Return shape and type of each tensor in nested dicts and tuples."""
+    if isinstance(value, tuple):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        parts = [_forms(item, (*path, key)) for key, item in value.items()]
+        return {place: form for part in parts for place, form in part.items()}
+    return {path: (value.shape, value.dtype) if isinstance(value, Tensor) else type(value)}
 
 
 def _to_array(value: Any) -> Any:
