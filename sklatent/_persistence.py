@@ -59,6 +59,23 @@ OPTIMIZERS = (
 Arrays = dict[str, NDArray]
 
 
+def _net_params(params: dict[str, Any] | None) -> bool:
+    """Raise if net_params contain what a file must not contain, such as a compiler's options."""
+    for name, value in (params or {}).items():
+        numbers = value if isinstance(value, tuple | list) else (value,)
+        if not (
+            (name == "callbacks" and value == [])
+            or (name == "compile" and isinstance(value, bool))
+            or (name == "optimizer" and isinstance(value, type) and value in _functions().values())
+            or (name.startswith("optimizer__") and all(isinstance(n, Real | None) for n in numbers))
+        ):
+            raise ValueError(
+                f"a file must not hold net_params={{{name!r}: {value!r:.100}}}: it can hold an "
+                "optimizer of torch.optim, numbers for the optimizer, and compile=True or False"
+            )
+    return True
+
+
 #: A net's state, and what a critic adds to it, in the notation of `FIELDS`.
 PERIOD = {"n_iter": int, "train_loss": float, "task_loss": float, "regularizer": float, str: Real}
 NET = {
@@ -76,10 +93,10 @@ CRITIC = {"critic": dict, "critic_optimizer": dict, "paused": (None, tuple)}
 FEATURES = {"n_features_in_": "= p", "feature_names_in_?": "O p"}
 OUTPUT = {"_sklearn_output_config?": {"transform": str}}
 
-#: The attributes of the classes that can be stored, besides the parameters of their constructors.
-#: A value fits
+#: The attributes of the classes that can be stored, besides the parameters of their constructors,
+#: and the parameters that other values must fit. A value fits
 #:
-#: - a type, None, or one of a tuple;
+#: - a type, None, a predicate, or one of a tuple;
 #: - "f8 k p", an array of finite numbers of this NumPy type ("*" for any) and shape;
 #: - "Target k", an object of the class that has the size k;
 #: - "= k", the size k as an integer;
@@ -141,7 +158,8 @@ _FIELDS: dict[str, dict[str, Any]] = {
     },
     "GaussianEmbedder p k": {
         "net_": (EmbedderNet, NET, NET | CRITIC),
-        "_fixed": dict,
+        "net_params?": _net_params,
+        "_fixed": {"net_params": _net_params, str: object},
         "n_components_": "= k",
         "regularizer_": (None, Regularizer),
         "task_": (None, "Reconstruction p", "Classification c", "Regression q"),
@@ -164,6 +182,7 @@ _FIELDS: dict[str, dict[str, Any]] = {
     },
     "GaussianEmbedderCV p": {
         "n_splits_": int,
+        "net_params?": _net_params,
         "reg_weights_": "f8 w",
         "cv_results_?": {str: ("* w", ["w", dict])},
         "best_index_?": int,
@@ -229,6 +248,16 @@ def _params(kind: type) -> tuple[str, ...]:
     return tuple(inspect.signature(kind).parameters)
 
 
+class _Attributes:
+    """Attributes in a pickle that cannot be stored as numbers, strings and arrays.
+
+    skops loads an object of this class only if its user trusts the class.
+    """
+
+    def __init__(self, attributes: dict[str, Any]) -> None:
+        self.attributes = attributes
+
+
 class Storable:
     """Base class of the estimators that can be saved to a file without pickle."""
 
@@ -251,7 +280,8 @@ class Storable:
         ------
         ValueError
             If a parameter is a network, a function, a task or a regularizer of your own, or
-            another object that cannot be stored as numbers, strings and arrays.
+            another object that cannot be stored as numbers, strings and arrays; or if `net_params`
+            contain anything other than an optimizer of torch, its numbers, and ``compile``.
         OSError
             If the path cannot be written, or exists and is not a regular file.
         """
@@ -275,8 +305,10 @@ class Storable:
     def __getstate__(self) -> dict[str, Any]:
         state, arrays = self._pack(), Arrays()
         told = {name: state.pop(name) for name in CALLBACKS if name in state}
-        with suppress(NotStorableError):  # a pickle can hold the object anyway
+        try:
             state = {"_contents": json.dumps(_encode(self, "", arrays)), "_arrays": arrays}
+        except NotStorableError:
+            state = {"_attributes": _Attributes(state)}  # a pickle can hold the object anyway
         return state | told | {"_sklatent_version": __version__}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -291,10 +323,15 @@ class Storable:
                 ),
                 stacklevel=2,
             )
-        if "_contents" in state:
-            contents, arrays = state.pop("_contents"), dict(state.pop("_arrays"))
-            state |= vars(_estimator("the pickle", contents, arrays, type(self)))
-        self.__dict__.update(state)
+        told = {name: state.pop(name) for name in CALLBACKS if name in state}
+        match state:
+            case {"_contents": contents, "_arrays": arrays, **more} if not more:
+                new = vars(_estimator("the pickle", contents, dict(arrays), type(self)))
+            case {"_attributes": _Attributes(attributes=new), **more} if not more:
+                pass
+            case _:
+                raise ValueError(f"the pickle has unknown attributes: {sorted(state)}")
+        self.__dict__.update(new | told)
         self._unpack()
 
     def __copy__(self) -> Any:
@@ -672,4 +709,4 @@ def _fits(value: Any, spec: Any, sizes: dict[str, int]) -> bool:
         )
     if isinstance(spec, type):
         return isinstance(value, spec) and (spec is not int or type(value) is int)
-    return value is None
+    return value is None if spec is None else spec(value)

@@ -300,6 +300,14 @@ def absolute(x_hat, x):
         ({"task": lambda x, z, output, y: z.square().sum(-1)}, "task="),
         ({"task": Reconstruction(absolute)}, "task.error="),
         ({"net_params": {"callbacks": [object]}}, "net_params.callbacks.0="),
+        (
+            {"net_params": {"compile__options": {"cpp.cxx": "touch"}}},
+            "GaussianEmbedder: a file must not hold net_params={'compile__options'",
+        ),
+        (
+            {"net_params": {"optimizer": gaussianity_scorer}},
+            "GaussianEmbedder: a file must not hold net_params={'optimizer'",
+        ),
         ({"target_cov": np.eye(2, dtype=np.longdouble)}, "target_cov: .* dtype float128"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -831,6 +839,34 @@ def test_skops_needs_one_trusted_type_per_estimator():
         again = io.loads(data, trusted=trusted)
         if hasattr(estimator, "n_features_in_"):
             np.testing.assert_array_equal(again.predict(X), estimator.predict(X))
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_file_of_skops_cannot_name_a_compiler(packed, monkeypatch):
+    io = pytest.importorskip("skops.io")
+    embedder = make(net_params={"compile": True})
+    params = {"compile": True, "compile__options": {"cpp.cxx": "touch"}}
+    state = embedder.__getstate__()
+    if packed:
+        contents = json.loads(state["_contents"])
+        contents["object"][1]["net_params"] = persistence._encode(params, "", {})
+        state["_contents"] = json.dumps(contents)
+    else:
+        state = vars(embedder) | {"net_params": params, "_sklatent_version": sklatent.__version__}
+    with monkeypatch.context() as patch:
+        patch.setattr(GaussianEmbedder, "__getstate__", lambda self: state)
+        data = io.dumps(embedder)
+    with pytest.raises(ValueError, match=r"compile__options|unknown attributes"):
+        io.loads(data, trusted=["sklatent._embedder.GaussianEmbedder"])
+
+
+def test_skops_asks_before_it_loads_other_attributes():
+    io = pytest.importorskip("skops.io")
+    params = {"compile__options": {"cpp.cxx": "touch"}}
+    embedder = make(net_params=params)
+    assert pickle.loads(pickle.dumps(embedder)).net_params == params
+    names = io.get_untrusted_types(data=io.dumps(embedder))
+    assert names == ["sklatent._embedder.GaussianEmbedder", "sklatent._persistence._Attributes"]
 
 
 def test_wrong_places_and_files_are_named(tmp_path):
