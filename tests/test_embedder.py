@@ -1129,7 +1129,6 @@ def test_a_warm_started_fit_of_few_samples_keeps_the_calibration():
         {"task": None},
         {"task": None, "regularizer": "sliced"},
     ],
-    ids=str,
 )
 @pytest.mark.filterwarnings("ignore:task=None")
 def test_a_stream_can_end_with_a_single_sample(params):
