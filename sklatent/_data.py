@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -41,11 +42,14 @@ class Data:
         Labels or numbers.
     sample_weight : ndarray of shape (n,) or None
         Weights with mean one; None if all weights are equal.
+    features : dict
+        `features_of` an estimator that is fitted to the samples.
     """
 
     X: Any
     y: NDArray | None = None
     sample_weight: NDArray | None = None
+    features: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def check(
@@ -64,7 +68,7 @@ class Data:
         Parameters
         ----------
         estimator : BaseEstimator
-            If `reset`, `n_features_in_` and `feature_names_in_` are set; else X must match them.
+            Not changed. X must match its features, unless this is a new fit.
         task : Task, str, callable or None
         X, y, sample_weight : array-like
         reset : bool
@@ -80,6 +84,7 @@ class Data:
         sparse = get_tags(estimator).input_tags.sparse
         kwargs = {"reset": reset, "ensure_min_samples": least, "sparse": sparse}
         classifies = is_task(task, "classification")
+        estimator = copy.copy(estimator)  # validation sets attributes
         if needs_y(task) or (y is not None and uses_y(task)):
             X, y = check_X(estimator, X, y, multi_output=not classifies, **kwargs)
             if classifies:
@@ -89,8 +94,9 @@ class Data:
         else:
             X, y = check_X(estimator, X, **kwargs), None
         rows = as_samples(X) if sparse else X
+        features = features_of(estimator)
         if sample_weight is None:
-            return cls(rows, y)
+            return cls(rows, y, None, features)
         with config_context(array_api_dispatch=False):
             weight = _check_sample_weight(
                 sample_weight, X, dtype=np.float64, ensure_non_negative=True
@@ -102,7 +108,7 @@ class Data:
                 f"sample_weight must be positive for at least {least} samples, got {len(data)}"
             )
         equal = bool((weight == weight[0]).all())
-        return cls(data.X, data.y, None if equal else weight / weight.mean())
+        return cls(data.X, data.y, None if equal else weight / weight.mean(), features)
 
     def __len__(self) -> int:
         return len(self.X)
@@ -169,6 +175,19 @@ def check_X(estimator: BaseEstimator, X: Any, *y: Any, sparse: bool = False, **k
         raise TypeError(
             "tensors must have a type that NumPy has, got bfloat16: convert them by .float()"
         ) from error
+
+
+def features_of(estimator: BaseEstimator) -> dict[str, Any]:
+    """Return `n_features_in_` and `feature_names_in_`, or None for an attribute that is absent."""
+    names = ("n_features_in_", "feature_names_in_")
+    return {name: getattr(estimator, name, None) for name in names}
+
+
+def set_fitted(estimator: BaseEstimator, attributes: dict[str, Any]) -> None:
+    """Set fitted attributes of an estimator; None removes an attribute."""
+    vars(estimator).update(attributes)
+    for name in [name for name, value in attributes.items() if value is None]:
+        delattr(estimator, name)
 
 
 def as_numpy(array: Any) -> Any:

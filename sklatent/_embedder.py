@@ -273,8 +273,7 @@ class GaussianEmbedder(
     `set_callbacks` accepts callbacks of scikit-learn, such as `sklearn.callback.ProgressBar`. The
     tasks of a fit are its epochs (or periods); see "Progress and callbacks" in the user guide.
 
-    If `fit` fails, the estimator is unfitted. If `partial_fit`, or `fit` with
-    ``warm_start=True``, fails, the estimator keeps its previous state. A KeyboardInterrupt
+    If `fit` or `partial_fit` fails, the estimator keeps its previous state. A KeyboardInterrupt
     (Ctrl-C) is an exception to this rule: if `fit` has trained for at least one period, the
     estimator is fitted with the best weights so far, ``interrupted_`` is True, and `fit` raises
     the KeyboardInterrupt. A KeyboardInterrupt after training restores the previous state.
@@ -484,9 +483,9 @@ class GaussianEmbedder(
         KeyboardInterrupt
             If the user interrupts `fit`. The estimator may be fitted: see Notes of the class.
         """
-        if not self.warm_start:
-            self.__dict__.pop("net_", None)
         with self._as_it_was_on_failure():
+            if not self.warm_start:
+                self.__dict__.pop("net_", None)
             fit = Fit.start(self, X, y, sample_weight)
             stopped = fit.fit()
         fit.report_end(stopped)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import config_context
 from sklearn.base import _fit_context, is_classifier
+from sklearn.callback import with_callbacks
 from sklearn.metrics import get_scorer_names
 from sklearn.model_selection import GridSearchCV, check_cv
 from sklearn.model_selection._validation import _score, _warn_or_raise_about_fit_failures
@@ -22,10 +23,9 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples
 
 from ._callbacks import Tasks
 from ._candidates import Candidates
-from ._data import Data, as_numpy
+from ._data import Data, as_numpy, set_fitted
 from ._embedder import GaussianEmbedder
 from ._fit import fit_start
-from ._isolation import default_modes
 from ._params import check_n_components
 from .training import Drop
 
@@ -231,7 +231,6 @@ class GaussianEmbedderCV(GaussianEmbedder):
     partial_fit = available_if(lambda self: False)(GaussianEmbedder.partial_fit)
 
     @_fit_context(prefer_skip_nested_validation=True)
-    @default_modes()
     def fit(
         self,
         X: ArrayLike,
@@ -261,6 +260,12 @@ class GaussianEmbedderCV(GaussianEmbedder):
             As `GaussianEmbedder.fit`; also if every fit fails or, with
             ``error_score="raise"``, if any fit fails.
         """
+        with self._as_it_was_on_failure():
+            self._fit(X, y, sample_weight, groups)
+        return self
+
+    @with_callbacks
+    def _fit(self, X, y, sample_weight, groups):
         for name in self._shared() | {name for name in vars(self) if name[-1] == "_"}:
             delattr(self, name)
         self.reg_weights_ = self._check_reg_weights()
@@ -272,6 +277,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         params = {name: getattr(self, name) for name in SHARED}
         embedder = GaussianEmbedder(**params)
         data = Data.check(self, self.task, X, y, sample_weight, reset=True)
+        set_fitted(self, data.features)
         check_n_components(self.n_components, *data.X.shape)
         if not isinstance(self.n_components, Integral):
             random_state = check_random_state(self.random_state)
@@ -327,10 +333,8 @@ class GaussianEmbedderCV(GaussianEmbedder):
             self._select(search, candidates, score, began, tasks, context)
             if self.refit:
                 refitted = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
-                # An interrupted fit must not leave a best embedder.
                 self.best_embedder_ = tasks.fit(context, "refit", refitted, X, y, sample_weight)
                 self._take_over()
-        return self
 
     def _select(self, search, candidates, score, began, tasks, context):
         """Train and score the candidates, and select the best weight."""

@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import validate_parameter_constraints
 from sklearn.utils.validation import _num_samples
 
 from ._callbacks import Tasks
-from ._data import Data, check_classes, split
+from ._data import Data, check_classes, set_fitted, split
 from ._isolation import default_modes, seeded
 from ._lazy import CHUNK, LazySamples, sample_size
 from ._model import Model
@@ -147,6 +147,7 @@ class Fit:
     def _begin(cls, embedder, X, y, sample_weight, classes):
         """Resolve the embedder's parameters against the data, and build the net."""
         data = Data.check(embedder, embedder.task, X, y, sample_weight, reset=True)
+        set_fitted(embedder, data.features)
         check_n_components(embedder.n_components, *data.X.shape)
         if embedder.task is None:
             if embedder.regularizer is None:

@@ -14,7 +14,7 @@ from sklearn.utils import Tags, check_random_state, gen_batches
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted
 
 from ._callbacks import Tasks
-from ._data import Data, check_X, check_Z
+from ._data import Data, check_X, check_Z, set_fitted
 from ._persistence import Storable
 from ._start import CONSTANT
 from ._whitening import Whitening, without_outliers
@@ -173,11 +173,15 @@ class Gaussianizer(
             If all features are constant.
         """
         data = Data.check(self, None, X, None, sample_weight, reset=True)
-        with Tasks(self, X, y, sample_weight).task(self._init_callback_context(), attributes={}):
-            self._fit(data)
+        fitted: dict[str, Any] = {}
+        tasks = Tasks(self, X, y, sample_weight)
+        with tasks.task(self._init_callback_context(), attributes=fitted):
+            fitted.update(data.features | self._fit(data))
+        set_fitted(self, fitted)
         return self
 
     def _fit(self, data):
+        """Return the fitted attributes except the features."""
         random_state = check_random_state(self.random_state)
         data = data.take(without_outliers(data.X, data.sample_weight))
         whitening = Whitening().fit(data.X, data.sample_weight)
@@ -187,8 +191,11 @@ class Gaussianizer(
             data = data.take(random_state.choice(len(data), SUBSAMPLE, replace=False))
         u, _ = whitening.transform(data.X)
         gaussianization = Gaussianization(random_state.randint(2**31)).fit(u, data.sample_weight)
-        self._whitening, self._gaussianization = whitening, gaussianization
-        self.n_rounds_ = gaussianization.n_rounds_
+        return {
+            "_whitening": whitening,
+            "_gaussianization": gaussianization,
+            "n_rounds_": gaussianization.n_rounds_,
+        }
 
     def transform(self, X: ArrayLike) -> NDArray:
         """Map samples to approximately N(0, I).

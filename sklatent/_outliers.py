@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
 from ._callbacks import Tasks
+from ._data import features_of, set_fitted
 
 
 class OutlierDetector(CallbackSupportMixin, OutlierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -142,11 +143,14 @@ class OutlierDetector(CallbackSupportMixin, OutlierMixin, MetaEstimatorMixin, Ba
         tasks = Tasks(self, X, y, None)
         n_fits = 1 if cv is None else 1 + cv.get_n_splits(X, groups=groups)
         context = self._init_callback_context(max_subtasks=n_fits)
-        with tasks.task(context, attributes={}):
-            self._fit(X, groups, cv, tasks, context)
+        fitted: dict[str, Any] = {}
+        with tasks.task(context, attributes=fitted):
+            fitted.update(self._fit(X, groups, cv, tasks, context))
+        set_fitted(self, fitted)
         return self
 
     def _fit(self, X, groups, cv, tasks, context):
+        """Return the fitted attributes."""
         model = tasks.fit(context, "fit", clone(self.estimator), X)
         if cv is None:
             scores = model.score_samples(X)
@@ -161,11 +165,7 @@ class OutlierDetector(CallbackSupportMixin, OutlierMixin, MetaEstimatorMixin, Ba
                 f"exists for contamination={self.contamination}: increase contamination, or fit a "
                 "model that gives new samples a positive density"
             )
-        self.estimator_, self.offset_ = model, offset
-        for name in ("n_features_in_", "feature_names_in_"):
-            self.__dict__.pop(name, None)
-            if hasattr(model, name):
-                setattr(self, name, getattr(model, name))
+        return features_of(model) | {"estimator_": model, "offset_": offset}
 
     def _n_outliers(self, n):
         return floor(self.contamination * n + 1e-9)  # 0.07 * 100 exceeds 7, 0.29 * 100 is below 29

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
@@ -24,6 +25,7 @@ from sklearn.preprocessing import StandardScaler, scale
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV, Gaussianizer, OutlierDetector, load
 from sklatent._isolation import seeded
+from sklatent.calibration import AffineCalibration
 from sklatent.regularizers import Adversarial, MomentMatching, Regularizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
@@ -142,6 +144,71 @@ def test_a_fit_that_fails_to_resume_leaves_the_estimator_as_it_was():
     np.testing.assert_array_equal(embedder.transform(X), before)
     embedder.set_params(**twin.get_params())
     np.testing.assert_array_equal(embedder.fit(X).transform(X), twin.fit(X).transform(X))
+
+
+SMALL = {"hidden_layer_sizes": (4,), "max_iter": 2, "random_state": 0}
+ESTIMATORS = [
+    GaussianEmbedder(1, **SMALL),
+    GaussianEmbedderCV(1, reg_weights=[0.1, 1], cv=2, **SMALL),
+    Gaussianizer(random_state=0),
+    OutlierDetector(Gaussianizer(random_state=0), cv=2),
+]
+FRAME = pd.DataFrame(X[:, :2], columns=["a", "b"])
+OTHER = pd.DataFrame(X[:, 2:4], columns=["c", "d"])
+
+
+class FailsAtTheEnd:
+    """A callback for the end of a fit."""
+
+    def __init__(self):
+        self.torn_down = False
+
+    def setup(self, estimator, context):
+        pass
+
+    def teardown(self, estimator, context):
+        self.torn_down = True
+
+    def on_fit_task_begin(self, estimator, context):
+        pass
+
+    def on_fit_task_end(self, estimator, context):
+        if context.parent is None:
+            raise RuntimeError("the disk is full")
+
+
+@pytest.mark.parametrize("failure", ["nan", "constant", "interrupt", "callback"])
+@pytest.mark.parametrize("fitted", [True, False])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda each: type(each).__name__)
+@pytest.mark.filterwarnings("ignore:.*fits failed:sklearn.exceptions.FitFailedWarning")
+def test_a_fit_that_fails_changes_no_attribute(estimator, fitted, failure, monkeypatch):
+    estimator = clone(estimator)
+    if fitted:
+        estimator.fit(FRAME)
+        expected = estimator.score_samples(FRAME)
+    callback = FailsAtTheEnd()
+    if failure == "callback":
+        estimator.set_callbacks(callback)
+    before = vars(estimator).copy()
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    error = {"interrupt": KeyboardInterrupt, "callback": RuntimeError}.get(failure, ValueError)
+    rows = {"nan": OTHER.where(OTHER < 2), "constant": 0 * OTHER}.get(failure, OTHER)
+    with monkeypatch.context() as patch:
+        if failure == "interrupt":
+            patch.setattr(AffineCalibration, "fit", interrupted)
+        with pytest.raises(error):
+            estimator.fit(rows)
+    after = vars(estimator)
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in after)
+    assert callback.torn_down == (failure == "callback")
+    if fitted:
+        np.testing.assert_array_equal(estimator.score_samples(FRAME), expected)
+        with pytest.raises(ValueError, match="feature names"):
+            estimator.score_samples(OTHER)
 
 
 def settings(net):
