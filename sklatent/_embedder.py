@@ -640,7 +640,8 @@ class GaussianEmbedder(
         units of X, comparable with `sklearn.decomposition.PCA.score_samples` and
         `FactorAnalysis.score_samples`.
         Importance sampling with fixed draws estimates the integral over u. For a linear decoder,
-        the integral is exact.
+        the integral is exact. The log-likelihood is -inf if a value is more than 3e123 standard
+        deviations from the mean.
 
         Parameters
         ----------
@@ -664,7 +665,7 @@ class GaussianEmbedder(
         rows = self._check_X(X)
         parts = [self._model.log_likelihood(rows[some]) for some in blocks(rows)]
         log_likelihood, effective = map(np.concatenate, zip(*parts, strict=True))
-        low = np.mean(effective < LEAST_EFFECTIVE)
+        low = np.mean((effective < LEAST_EFFECTIVE) & np.isfinite(log_likelihood))
         if low > 0.1:
             warn(
                 f"The log-likelihood of {low:.0%} of the samples is a rough estimate and usually "

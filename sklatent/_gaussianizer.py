@@ -17,6 +17,7 @@ from ._callbacks import Tasks
 from ._data import Data, check_X, check_Z, set_fitted
 from ._persistence import Storable
 from ._start import CONSTANT
+from ._units import as_type, farthest
 from ._whitening import Whitening, without_outliers
 from .calibration import Gaussianization
 
@@ -94,6 +95,10 @@ class Gaussianizer(
     **Accuracy.** In float64, `inverse_transform` recovers a sample to within 1e-10 standard
     deviations or better. In float32 the error is some hundredths of a standard deviation in the
     worst case, if the data have clusters far apart.
+
+    **Extreme values.** A value that is more than 3e123 standard deviations from the mean counts as
+    this far, and the sample has the log-density -inf. So the output of `transform` and of
+    `inverse_transform` is always finite.
 
     **Weights.** Samples of weight zero are dropped. Other weights act like repetitions on the
     means, the covariances and the distribution functions. But repetitions also increase
@@ -213,7 +218,8 @@ class Gaussianizer(
         Z = np.empty_like(rows)
         for some in _chunks(rows):
             u, outside = self._whitening.transform(rows[some])
-            Z[some] = self._whitening.join(self._gaussianization.transform(u), outside)
+            z = self._whitening.join(self._gaussianization.transform(u), outside)
+            Z[some] = as_type(z, Z.dtype)
         return Z
 
     def inverse_transform(self, Z: ArrayLike) -> NDArray:
@@ -230,11 +236,12 @@ class Gaussianizer(
         """
         check_is_fitted(self)
         rows = check_Z(self, Z, self.n_features_in_)
-        X = np.empty_like(rows)
+        X, limit = np.empty_like(rows), farthest(np.float64)
         for some in _chunks(rows):
-            u, outside = self._whitening.split(rows[some].astype(np.float64))
+            near = np.clip(rows[some].astype(np.float64), -limit, limit)
+            u, outside = self._whitening.split(near)
             u = self._gaussianization.inverse_transform(u)
-            X[some] = self._whitening.inverse_transform(u, outside)
+            X[some] = self._whitening.inverse_transform(u, outside, X.dtype)
         return X
 
     def score_samples(self, X: ArrayLike) -> NDArray:
@@ -259,6 +266,7 @@ class Gaussianizer(
             u, outside = self._whitening.transform(rows[some])
             value = self._gaussianization.log_density(u) + self._whitening.log_slope_
             contained = self._whitening.contains(rows[some], outside)
+            contained &= ~self._whitening.is_far(rows[some])
             log_density[some] = np.where(contained, value, -np.inf)
         return log_density
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from ._isolation import no_overrides
 from ._lazy import CHUNK, LazySamples, blocks, chunks
 from ._start import PCAStart
 from ._target import Target
+from ._units import farthest, is_far
 from ._weights import unit_weights
 from .calibration import AffineCalibration, Gaussianization
 from .networks import Autoencoder
@@ -133,6 +135,7 @@ class Model:
         """Return the distribution of the embedding of each sample; see the estimator."""
         mean, log_var = self.encode(X)
         assert log_var is not None
+        log_var = np.minimum(log_var, 2 * math.log(farthest(mean.dtype)))
         if self.prior is not None:
             return self._pushed_forward(mean, np.exp(0.5 * log_var))
         scale = self.target.factor
@@ -163,7 +166,9 @@ class Model:
 
     def reconstruct(self, z: NDArray) -> NDArray:
         """Decode embeddings z to samples."""
-        u = self.target.to_standard(z)
+        reach = farthest(z.dtype) * np.sqrt(self.target.cov.diagonal())
+        near = np.clip(z, self.target.mean - reach, self.target.mean + reach)
+        u = self.target.to_standard(near.astype(z.dtype, copy=False))
         if self.calibration is not None:
             u = self.calibration.inverse_transform(u)
         if self.prior is not None:
@@ -189,23 +194,21 @@ class Model:
     def log_likelihood(self, X: NDArray) -> tuple[NDArray, NDArray]:
         """Return the log-likelihood of each sample, and its effective sample size."""
         assert self.noise_variance is not None
-        X = X.astype(np.float64, copy=False)
+        x = self.start.standardize(X.astype(np.float64, copy=False))
         module = self._module(np.float64)
         assert module.decoder is not None
         encode, decode, log_prior = gaussian_coordinates(module.decoder, self._density_calibration)
         device = next(module.parameters()).device
         # In units of each feature's noise, the noise of all features has the variance 1.
-        noise = np.sqrt(np.broadcast_to(self.noise_variance, X.shape[1:]))
-        x, start, ratio = (
+        noise = np.sqrt(np.broadcast_to(self.noise_variance, x.shape[1:]))
+        scale = self.start.scale / noise
+        scaled, start, ratio = (
             torch.from_numpy(array).to(device)
-            for array in (
-                (X - self.start.mean) / noise,
-                encode(self.encode(X)[0]),
-                self.start.scale / noise,
-            )
+            for array in (x * scale, encode(self.encode_standardized(x)[0]), scale)
         )
-        value, effective = log_likelihood(x, start, lambda u: ratio * decode(u), log_prior)
-        return value.cpu().numpy() - np.log(noise).sum(), effective.cpu().numpy()
+        value, effective = log_likelihood(scaled, start, lambda u: ratio * decode(u), log_prior)
+        density = value.cpu().numpy() - np.log(noise).sum()
+        return np.where(is_far(x), -np.inf, density), effective.cpu().numpy()
 
     def residual_variance(
         self,

@@ -11,6 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.utils.extmath import svd_flip
 from sklearn.utils.sparsefuncs import mean_variance_axis, min_max_axis
 
+from ._units import standardize, unstandardize
 from ._weights import center, unit_weights
 from .tasks import NOISE_FLOOR
 
@@ -145,13 +146,11 @@ class PCAStart:
 
     def standardize(self, X: NDArray) -> NDArray:
         """Return x~ in the type of X, computed in float64."""
-        x = X - self.mean
-        x /= self.scale
-        return x.astype(X.dtype, copy=False)
+        return standardize(X, self.mean, self.scale, X.dtype)
 
     def unstandardize(self, x: NDArray) -> NDArray:
         """Return samples in the units of X, in the type of x."""
-        return (x * self.scale + self.mean).astype(x.dtype, copy=False)
+        return unstandardize(x, self.mean, self.scale, x.dtype)
 
 
 def _scale(feature_variances: NDArray) -> float:

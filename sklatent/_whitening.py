@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import qr
 
+from ._units import Type, is_far, standardize, unstandardize
 from ._weights import center, unit_weights
 
 #: A sample dominates if it has a larger share than this of the variance in some direction, and if
@@ -105,12 +106,14 @@ class Whitening:
 
     def transform(self, X: NDArray) -> tuple[NDArray, NDArray]:
         """Return coordinates along the axes (n, r), and the part outside the span (n, p)."""
-        rows = (X - self.mean_) / self.scale_
+        rows = standardize(X, self.mean_, self.scale_, np.float64)
         return rows @ self.whiten_, self._outside(rows)
 
-    def inverse_transform(self, u: NDArray, outside: NDArray | float = 0.0) -> NDArray:
-        """Undo `transform`."""
-        return (u @ self.unwhiten_ + outside) * self.scale_ + self.mean_
+    def inverse_transform(
+        self, u: NDArray, outside: NDArray | float = 0.0, dtype: Type = np.float64
+    ) -> NDArray:
+        """Undo `transform`, in float32 or float64."""
+        return unstandardize(u @ self.unwhiten_ + outside, self.mean_, self.scale_, dtype)
 
     def join(self, u: NDArray, outside: NDArray) -> NDArray:
         """Return coordinates along the axes and the part outside as one array (n, p)."""
@@ -122,8 +125,13 @@ class Whitening:
 
     def contains(self, X: NDArray, outside: NDArray) -> NDArray:
         """Return whether each sample is in the span, up to rounding errors."""
-        rounding = 10 * np.finfo(X.dtype).eps * np.linalg.norm(X / self.scale_, axis=1)
+        x = standardize(X, np.zeros(X.shape[1]), self.scale_, np.float64)
+        rounding = 10 * np.finfo(X.dtype).eps * np.linalg.norm(x, axis=1)
         return np.linalg.norm(outside, axis=1) <= self._tolerance + rounding
+
+    def is_far(self, X: NDArray) -> NDArray:
+        """Return whether `transform` clips a value of each sample."""
+        return is_far(standardize(X, self.mean_, self.scale_, np.float64))
 
     def _outside(self, rows):
         if self.axes_.shape[0] == self.axes_.shape[1]:
@@ -163,9 +171,7 @@ def without_outliers(X: NDArray, weight: NDArray | None = None) -> NDArray:
     aside = np.flatnonzero(~kept)
     if not aside.size:
         return kept
-    with np.errstate(over="ignore", invalid="ignore"):
-        distance = np.abs(whitening.transform(X)[0]).max(axis=1)
-    distance[np.isnan(distance)] = np.inf
+    distance = np.abs(whitening.transform(X)[0]).max(axis=1)
     aside = aside[np.argsort(-distance[aside])]
     farthest = pairwise([*distance[aside], distance[kept].max()])
     gaps = [number for number, (one, two) in enumerate(farthest, 1) if one > ISOLATED * two]

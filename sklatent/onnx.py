@@ -14,6 +14,7 @@ from torch import nn
 from ._embedder import GaussianEmbedder
 from ._embedder_cv import GaussianEmbedderCV
 from ._gaussianizer import Gaussianizer
+from ._units import farthest
 from .calibration import AffineCalibration, Gaussianization
 from .calibration._flow import MixtureFlow
 from .calibration._splines import KNOTS, STEP, Splines
@@ -161,6 +162,10 @@ class _Graph:
         """Add x matrix + offset."""
         return self.op("Gemm", x, matrix, offset)
 
+    def clip(self, x: str, limit: float) -> str:
+        """Clip to [-limit, limit]."""
+        return self.op("Clip", x, np.array(-limit), np.array(limit))
+
     def _constant(self, array: NDArray) -> str:
         if id(array) not in self._constants:
             name = self._scope.get_unique_variable_name("sklatent_constant")
@@ -183,7 +188,7 @@ def _proto_type(dtype: np.dtype) -> int:
 def _embedder(graph: _Graph, embedder: GaussianEmbedder, x: str, dtype: type) -> str:
     model = embedder._model
     x = graph.op("Sub", x, model.start.mean)
-    x = graph.op("Div", x, np.array(model.start.scale))
+    x = graph.clip(graph.op("Div", x, np.array(model.start.scale)), farthest(dtype))
     u = _encoder(graph, model._module(dtype).encoder, graph.cast(x, dtype), dtype)
     u = graph.cast(u, np.float64)
     for calibration in (model.prior, model.calibration):
@@ -197,14 +202,15 @@ def _embedder(graph: _Graph, embedder: GaussianEmbedder, x: str, dtype: type) ->
 def _gaussianizer(graph: _Graph, gaussianizer: Gaussianizer, x: str, dtype: type) -> str:
     whitening = gaussianizer._whitening
     x = graph.op("Div", graph.op("Sub", x, whitening.mean_), whitening.scale_)
+    x = graph.clip(x, farthest(np.float64))
     u = _gaussianization(
         graph, gaussianizer._gaussianization, graph.op("MatMul", x, whitening.whiten_)
     )
     axes = whitening.axes_
-    if axes.shape[0] == axes.shape[1]:
-        return u
-    inside = graph.op("MatMul", x, axes @ axes.T)
-    return graph.op("Add", graph.op("MatMul", u, axes.T), graph.op("Sub", x, inside))
+    if axes.shape[0] != axes.shape[1]:
+        outside = graph.op("Sub", x, graph.op("MatMul", x, axes @ axes.T))
+        u = graph.op("Add", graph.op("MatMul", u, axes.T), outside)
+    return graph.clip(u, float(np.finfo(dtype).max))
 
 
 # Calibrations, all in float64

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import logsumexp
 from scipy.stats import f, multivariate_normal, multivariate_t
 from sklearn.base import clone
@@ -310,6 +311,42 @@ def test_more_than_a_tenth_of_rough_estimates_are_warned_of(bent, n_far, warns):
         _, effective = embedder.score_samples(mixed, return_effective_sample_size=True)
     assert (effective < 5).sum() == pytest.approx(n_far, abs=4)
     assert len(caught) == warns
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("calibration", ["affine", "gaussianize"])
+@pytest.mark.parametrize("regularizer", ["moment", "kl"])
+def test_extreme_samples_have_no_density_and_change_no_other_sample(
+    regularizer, calibration, dtype
+):
+    params = BENT | {"regularizer": regularizer, "calibration": calibration}
+    embedder = GaussianEmbedder(2, **params).fit(WINE)
+    rows, largest = WINE[:60].astype(dtype), np.finfo(dtype).max
+    extreme, others = rows.copy(), np.r_[0, 6:60]
+    extreme[1, 0], extreme[2, 3], extreme[3], extreme[4] = (
+        np.sqrt(largest),
+        -largest,
+        largest,
+        -largest,
+    )
+    extreme[5, ::2], extreme[5, 1::2] = largest, -largest
+    # A warning about rough estimates is for more than a tenth of the samples.
+    value = embedder.score_samples(extreme)
+    assert_allclose(value[others], embedder.score_samples(rows)[others], rtol=1e-9)
+    # The log-densities are about the squares, which are finite in float64 for a float32.
+    if dtype == np.float64:
+        assert_array_equal(value[1:6], -np.inf)
+        assert_array_equal(embedder.score_samples(extreme[1:2]), -np.inf)
+    else:
+        assert ((-np.inf < value[1:6]) & (value[1:6] < -largest / 1e4)).all()
+    Z = embedder.transform(extreme)
+    assert np.isfinite(Z).all()
+    assert np.isfinite(embedder.transform(extreme[3:4])).all()
+    assert_array_equal(Z[others], embedder.transform(rows)[others])
+    for each in (Z, np.full((1, 2), largest), np.array([[-largest, largest]])):
+        assert np.isfinite(embedder.inverse_transform(each)).all()
+    if regularizer == "kl":
+        assert all(np.isfinite(part).all() for part in embedder.posterior(extreme))
 
 
 def test_only_reconstruction_has_a_likelihood():

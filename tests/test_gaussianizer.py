@@ -436,6 +436,36 @@ def test_large_data_are_mapped_by_what_a_subsample_teaches(monkeypatch):
         assert_allclose(chunked, value, atol=1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("degenerate", [False, True])
+def test_extreme_samples_have_no_density_and_change_no_other_sample(degenerate, dtype):
+    X = moons(500, 0).astype(dtype)
+    if degenerate:
+        X = np.column_stack([X, X[:, 0] - X[:, 1], np.ones(500, dtype)])
+    gaussianizer = Gaussianizer(random_state=0).fit(X)
+    rows, largest = X[:6].copy(), np.finfo(dtype).max
+    rows[1, 0], rows[2], rows[4, 1] = np.sqrt(largest), -largest, largest
+    rows[3, :2] = largest, -largest
+    Z, value = gaussianizer.transform(rows), gaussianizer.score_samples(rows)
+    assert np.isfinite(Z).all()
+    # The log-densities are about the squares, which are finite in float64 for a float32.
+    limit = -np.inf if dtype == np.float64 or degenerate else -(largest / 10.0)
+    assert (value[1:5] <= limit).all()
+    others = [0, 5]
+    assert_array_equal(Z[others], gaussianizer.transform(X[:6])[others])
+    assert_array_equal(value[others], gaussianizer.score_samples(X[:6])[others])
+    for each in (rows, Z):
+        restored = gaussianizer.inverse_transform(each)
+        assert np.isfinite(restored).all()
+        assert_allclose(restored[others], gaussianizer.inverse_transform(each[others]), rtol=1e-6)
+
+
+def test_a_sample_far_away_has_a_finite_density(on_moons):
+    # Of the order of the Gaussian's; the map is linear far away.
+    for far in (1e3, 1e6, 1e12):
+        assert -100 * far**2 < on_moons.score_samples([[far, -far]]) < -(far**2) / 100
+
+
 # Conventions
 
 

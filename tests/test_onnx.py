@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.sparse import csr_array
 from skl2onnx import to_onnx
+from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits, load_wine
 from sklearn.decomposition import PCA
@@ -98,6 +99,17 @@ def test_gaussianizer_of_dependent_and_constant_features(few_rounds):
     assert gaussianizer.n_rounds_ > 0
     outside = np.random.default_rng(0).standard_normal(rows.shape)
     assert_equal_output(gaussianizer, rows + outside)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("estimator", [
+    GaussianEmbedder(3, calibration="gaussianize", **FAST), Gaussianizer(random_state=0)
+])  # fmt: skip
+def test_extreme_samples(estimator, dtype, few_rounds):
+    rows = X[:, :4].astype(dtype)
+    estimator = clone(estimator).fit(np.concatenate([rows, rows**3]))
+    rows[1], rows[2, 0], rows[3, :2] = np.finfo(dtype).min, 1e30, [np.finfo(dtype).max, -1e30]
+    assert_equal_output(estimator, rows)
 
 
 @pytest.mark.filterwarnings("ignore:1 of 3 directions of the embedding have collapsed")
