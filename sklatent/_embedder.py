@@ -597,7 +597,7 @@ class GaussianEmbedder(
             Reconstructed samples, in the type of Z, float32 or float64.
         """
         check_is_fitted(self)
-        return self._model.reconstruct(check_Z(self, Z, self.n_components_))
+        return by_block(self._model.reconstruct, check_Z(self, Z, self.n_components_))
 
     @available_if(_for_task("reconstruction"))
     def sample(self, n_samples: int = 1, random_state: Any = None, noise: bool = True) -> NDArray:
@@ -627,7 +627,12 @@ class GaussianEmbedder(
             raise ValueError(f"noise must be True or False, got {noise!r}")
         normal = check_random_state(random_state).standard_normal
         u = normal((n_samples, self.n_components_))
-        return self._model.generate(u, normal((n_samples, self.n_features_in_)) if noise else None)
+
+        def generate(u: NDArray) -> NDArray:
+            shape = (len(u), self.n_features_in_)
+            return self._model.generate(u, normal(shape) if noise else None)
+
+        return by_block(generate, u)
 
     @available_if(_for_task("reconstruction"))
     def score_samples(

@@ -23,8 +23,8 @@ from .calibration import Gaussianization
 
 #: Number of samples that the nonlinear part of the map is learned from, at most.
 SUBSAMPLE = 100_000
-#: Number of values that are mapped at once.
-CHUNK = 2**18
+#: Number of values that are mapped at once: the arrays of a spline stay in the processor's cache.
+CHUNK = 2**16
 
 
 class Gaussianizer(
@@ -114,7 +114,7 @@ class Gaussianizer(
     samples, a random subsample of 100,000 determines the nonlinear part of the map; all samples
     determine the whitening. The time of a round is proportional to min(n_samples, 100,000) *
     n_features^2. `fit` needs the memory of two copies of X in float64, or of about twenty copies of
-    the subsample. `transform` works in chunks and needs little memory beyond its output.
+    the subsample. The other methods work in chunks and need little memory beyond their output.
 
     References
     ----------
@@ -305,9 +305,13 @@ class Gaussianizer(
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
-        rank = self._whitening.axes_.shape[1]
-        u = check_random_state(random_state).standard_normal((n_samples, rank))
-        return self._whitening.inverse_transform(self._gaussianization.inverse_transform(u))
+        random_state = check_random_state(random_state)
+        X = np.empty((n_samples, self.n_features_in_))
+        for some in _chunks(X):
+            shape = (some.stop - some.start, self._whitening.axes_.shape[1])
+            u = self._gaussianization.inverse_transform(random_state.standard_normal(shape))
+            X[some] = self._whitening.inverse_transform(u)
+        return X
 
     def _check_X(self, X):
         check_is_fitted(self)

@@ -96,10 +96,8 @@ def blocks(X: NDArray | LazySamples) -> Iterator[slice]:
 
 def by_block(function: Callable[[NDArray], NDArray], X: NDArray | LazySamples) -> NDArray:
     """Return the values of a function that maps each sample independently, block by block."""
-    if not isinstance(X, LazySamples):
-        return function(X)
     values: Any = None
-    for some in blocks(X):
+    for some in chunks(X):
         part = function(X[some])
         if values is None:
             values = np.empty((len(X), *part.shape[1:]), part.dtype)

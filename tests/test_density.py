@@ -1,6 +1,7 @@
 """The log-likelihood of the fitted model: closed forms, quadrature, invariances."""
 
 import pickle
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from sklatent import GaussianEmbedder, _density
+from sklatent import GaussianEmbedder, _density, _lazy
 from sklatent._density import N_DRAWS, log_likelihood, standard_draws
 from sklatent.tasks import Reconstruction
 
@@ -409,6 +410,25 @@ def test_blocks_of_rows_change_nothing(monkeypatch):
     whole = score()
     monkeypatch.setattr(_density, "MAX_POINTS", 1)
     torch.testing.assert_close(score(), whole, atol=1e-8, rtol=1e-8)
+
+
+def test_blocks_of_samples_need_little_memory(bent, monkeypatch):
+    embedder, _ = bent
+    X = embedder.sample(100_000, random_state=0)
+    Z = embedder.transform(X)
+    monkeypatch.setattr(_lazy, "CHUNK", 1000)
+    calls = [
+        lambda: embedder.sample(100_000, random_state=0),  # also holds the draws of u
+        lambda: embedder.inverse_transform(Z),
+        lambda: embedder.transform(X),
+    ]
+    for call in calls:
+        tracemalloc.start()
+        output = call()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1.5 * output.nbytes
+    assert_allclose(calls[0](), X, rtol=1e-12)
 
 
 def test_rows_of_small_effective_sample_size_get_more_draws(monkeypatch):

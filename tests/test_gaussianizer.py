@@ -1,6 +1,7 @@
 """Gaussianizer: a density, an invertible map, and a transformer like scikit-learn's."""
 
 import pickle
+import tracemalloc
 
 import numpy as np
 import polars as pl
@@ -464,6 +465,30 @@ def test_a_sample_far_away_has_a_finite_density(on_moons):
     # Of the order of the Gaussian's; the map is linear far away.
     for far in (1e3, 1e6, 1e12):
         assert -100 * far**2 < on_moons.score_samples([[far, -far]]) < -(far**2) / 100
+
+
+# Memory
+
+
+def test_blocks_of_samples_need_little_memory(monkeypatch):
+    gaussianizer = Gaussianizer(random_state=0).fit(
+        np.random.default_rng(0).exponential(size=(500, 1))
+    )
+    assert gaussianizer.n_rounds_ >= 1
+    whole = gaussianizer.sample(200_000, random_state=0)
+    calls = [
+        lambda: gaussianizer.sample(200_000, random_state=0),
+        lambda: gaussianizer.inverse_transform(whole),
+        lambda: gaussianizer.transform(whole),
+    ]
+    monkeypatch.setattr(_gaussianizer, "CHUNK", 1000)
+    for call in calls:
+        tracemalloc.start()
+        output = call()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1.5 * output.nbytes
+    assert_allclose(calls[0](), whole, rtol=1e-12)
 
 
 # Conventions
