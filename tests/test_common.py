@@ -4,7 +4,7 @@ import inspect
 import re
 
 import pytest
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import check_param_validation, parametrize_with_checks
 
 import sklatent
 from sklatent import (
@@ -102,6 +102,14 @@ def expected_failures(estimator):
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_scikit_learn_conventions(estimator, check):
     check(estimator)
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [GaussianEmbedder(), GaussianEmbedderCV(), Gaussianizer(), OutlierDetector(Gaussianizer())],
+)
+def test_parameters_are_validated(estimator):
+    check_param_validation(type(estimator).__name__, estimator)
 
 
 def test_the_package_shows_what_it_is_for():
