@@ -3,18 +3,16 @@
 import joblib
 import numpy as np
 import pytest
+from common import LABELS as Y
+from common import WINE as X
 from sklearn.base import clone
-from sklearn.datasets import load_wine
 from sklearn.model_selection import GridSearchCV, cross_val_score
-from sklearn.preprocessing import scale
 
 from sklatent import GaussianEmbedder
 
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
 
-X, Y = load_wine(return_X_y=True)
-X = scale(X)
 LESS = {"hidden_layer_sizes": (16,), "batch_size": 50, "random_state": 0, "max_iter": 2}
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"

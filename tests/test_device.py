@@ -8,15 +8,12 @@ import sys
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine
-from sklearn.preprocessing import scale
+from common import WINE as X
 from torch import nn
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV
 from sklatent._params import resolve_device
 
-X, Y = load_wine(return_X_y=True)
-X = scale(X)
 LESS = {"hidden_layer_sizes": (16,), "random_state": 0, "max_iter": 3}
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 pytestmark = pytest.mark.filterwarnings(

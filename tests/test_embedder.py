@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from common import absolute
 from scipy.linalg import subspace_angles
 from sklearn.base import clone, is_regressor
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits, load_wine
@@ -1291,10 +1292,6 @@ def test_partial_fit_keeps_the_prior_of_fit(digits):
 
 
 # Errors and noise of a reconstruction
-
-
-def absolute(x_hat, x):
-    return (x_hat - x).abs()
 
 
 # Early stopping could return the start.

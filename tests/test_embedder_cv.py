@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import absolute
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
 from sklearn.exceptions import FitFailedWarning
@@ -752,10 +753,6 @@ def test_rows_that_do_not_match():
     for wrong in ({"y": LABELS[:10]}, {"groups": LABELS[:10]}):
         with pytest.raises(ValueError, match="inconsistent numbers of samples"):
             GaussianEmbedderCV(2, **SMALL).fit(X, sample_weight=weight, **wrong)
-
-
-def absolute(x_hat, x):
-    return (x_hat - x).abs()
 
 
 @pytest.mark.parametrize("error", ["weighted", absolute])

@@ -4,17 +4,15 @@ import array_api_strict
 import numpy as np
 import pytest
 import torch
+from common import LABELS as y
+from common import WINE as X
 from sklearn import config_context
-from sklearn.datasets import load_wine
 from sklearn.mixture import GaussianMixture
-from sklearn.preprocessing import scale
 from sklearn.utils import get_tags
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV, Gaussianizer, OutlierDetector
 from sklatent.tasks import Classification, Reconstruction, Regression, Task
 
-X, y = load_wine(return_X_y=True)
-X = scale(X)
 FAST = {"hidden_layer_sizes": (8,), "max_iter": 1, "early_stopping": False, "random_state": 0}
 SEARCH = FAST | {"reg_weights": [0.1, 1], "cv": 2}
 

@@ -3,9 +3,8 @@ import pickle
 
 import pytest
 import torch
+from common import WINE, seeded
 from scipy.stats import kstest, uniform
-from sklearn.datasets import load_wine
-from sklearn.preprocessing import scale
 from torch import nn
 from torch.testing import assert_close
 
@@ -13,11 +12,7 @@ from sklatent.networks import MLP, Autoencoder, Decoder, Encoder, Gated, Linear
 from sklatent.training.stack import stack_modules
 
 N, P, K = 50, 13, 3
-X = torch.from_numpy(scale(load_wine().data)[:N])
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+X = torch.from_numpy(WINE[:N])
 
 
 def normal(*shape, seed=1):

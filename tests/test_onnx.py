@@ -7,6 +7,8 @@ import numpy as np
 import onnxruntime
 import pandas as pd
 import pytest
+from common import LABELS as y
+from common import WINE as X
 from scipy.sparse import csr_array
 from skl2onnx import to_onnx
 from sklearn.base import clone
@@ -16,15 +18,13 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV, Gaussianizer, load
 from sklatent.calibration import _gaussianization
 from sklatent.onnx import register_converters
 
-X, y = load_wine(return_X_y=True)
-X = scale(X)
 # Early stopping could return the start, where the network is zero.
 FAST = {"hidden_layer_sizes": (16,), "max_iter": 3, "early_stopping": False, "random_state": 0}
 # Rounding errors of arithmetic in the two types; a component has the variance 1.

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 import torch
+from common import absolute
 from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.exceptions import InconsistentVersionWarning
@@ -283,10 +284,6 @@ def test_all_calibrations_can_be_stored():
 class Own(Regularizer):
     def __call__(self, embedding, n_rows=float("inf"), generator=None):
         return embedding.sample.mean(-2).square().sum(-1)
-
-
-def absolute(x_hat, x):
-    return (x_hat - x).abs()
 
 
 @pytest.mark.parametrize(

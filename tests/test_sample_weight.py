@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import sklearn
 import torch
-from sklearn.datasets import load_digits, load_wine
+from common import LABELS as y
+from common import WINE as X
+from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import scale
 
 from sklatent import GaussianEmbedder
 from sklatent.regularizers import Regularizer
@@ -17,8 +18,6 @@ from sklatent.tasks import Task
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
 
-X, y = load_wine(return_X_y=True)
-X = scale(X)
 TASKS = ["reconstruction", "classification", "regression"]
 
 

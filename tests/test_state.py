@@ -16,12 +16,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import LABELS as y
+from common import WINE as X
 from sklearn.base import clone
-from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, scale
+from sklearn.preprocessing import StandardScaler
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV, Gaussianizer, OutlierDetector, load
 from sklatent._isolation import seeded
@@ -29,9 +30,6 @@ from sklatent.calibration import AffineCalibration
 from sklatent.regularizers import Adversarial, MomentMatching, Regularizer
 
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer")
-
-X, y = load_wine(return_X_y=True)
-X = scale(X)
 
 
 def squared_norm(x, z, output, y):

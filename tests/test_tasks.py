@@ -1,19 +1,17 @@
 import numpy as np
 import pytest
 import torch
+from common import LABELS, WINE
 from sklearn.base import clone
-from sklearn.datasets import load_diabetes, load_linnerud, load_wine
+from sklearn.datasets import load_diabetes, load_linnerud
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LinearRegression
 from sklearn.metrics import log_loss, r2_score
-from sklearn.preprocessing import scale
 from torch.testing import assert_close
 
 from sklatent._start import PCAStart
 from sklatent.tasks import Classification, FunctionTask, Reconstruction, Regression
 
-WINE = scale(load_wine().data)
-LABELS = load_wine().target
 N, P = WINE.shape
 
 

@@ -8,9 +8,9 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine, make_moons
+from common import WINE, seeded
+from sklearn.datasets import make_moons
 from sklearn.decomposition import PCA
-from sklearn.preprocessing import scale
 from skorch.callbacks import Callback
 from torch import nn
 from torch.testing import assert_close
@@ -27,15 +27,10 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 LOSSES = ("lsgan", "wgan", "wgan-gp", "gan")
-WINE = scale(load_wine().data)
 every_loss = pytest.mark.parametrize("loss", LOSSES)
 every_form = pytest.mark.parametrize(
     "form", [{"loss": loss} for loss in LOSSES] + [{"joint": True}], ids=str
 )
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def draws(*shape, seed=0, dtype=torch.float64):

@@ -1,10 +1,10 @@
 """Facts about every regularizer that measures a sample's distance from N(0, I)."""
 
+import common
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine
-from sklearn.preprocessing import scale
+from common import seeded
 from torch.testing import assert_close
 
 from sklatent.networks import Embedding
@@ -19,16 +19,12 @@ from sklatent.regularizers import (
     _mmd,
 )
 
-WINE = torch.from_numpy(scale(load_wine().data))
+WINE = torch.from_numpy(common.WINE)
 KERNELS = [MaximumMeanDiscrepancy(), MaximumMeanDiscrepancy("rbf")]
 SLICED = [SlicedEppsPulley(n_slices=16), SlicedWasserstein(n_slices=16)]
 ALL = [*KERNELS, *SLICED, MomentMatching()]
 
 every = pytest.mark.parametrize("regularizer", ALL, ids=str)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def penalty(regularizer, u, seed=0):

@@ -1,16 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from common import WINE
 from scipy.integrate import quad
 from scipy.spatial.distance import cdist
-from sklearn.datasets import load_wine
-from sklearn.preprocessing import scale
 
 from sklatent.networks import Embedding
 from sklatent.regularizers import MaximumMeanDiscrepancy
 from sklatent.regularizers._mmd import KERNELS, imq
-
-WINE = scale(load_wine().data)
 
 
 def textbook(name, r2, k):

@@ -1,14 +1,13 @@
+import common
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_wine
-from sklearn.preprocessing import scale
 from torch.testing import assert_close
 
 from sklatent.networks import Embedding
 from sklatent.regularizers import MomentMatching
 
-WINE = torch.from_numpy(scale(load_wine().data))
+WINE = torch.from_numpy(common.WINE)
 
 
 def embedding(u):

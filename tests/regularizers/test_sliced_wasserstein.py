@@ -3,17 +3,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from common import WINE
 from scipy.integrate import quad
 from scipy.stats import beta, norm, wasserstein_distance
-from sklearn.datasets import load_wine
-from sklearn.preprocessing import scale
 from torch.testing import assert_close
 
 from sklatent.networks import Embedding
 from sklatent.regularizers import SlicedWasserstein
 from sklatent.regularizers._sliced_wasserstein import normal_order_statistics
-
-WINE = scale(load_wine().data)
 
 
 def distance(u, n_slices=64):

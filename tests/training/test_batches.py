@@ -1,16 +1,13 @@
 import numpy as np
 import pytest
 import torch
+from common import seeded
 from sklearn.datasets import load_wine
 
 from sklatent.training.batches import PERIOD, Batches, Samples, systematic_resample
 
 WINE = load_wine()
 N = len(WINE.data)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def numbered(n, weight=None):
