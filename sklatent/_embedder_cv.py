@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import time
-from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 from sklearn import config_context
-from sklearn.base import _fit_context, is_classifier
-from sklearn.callback import with_callbacks
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    MetaEstimatorMixin,
+    TransformerMixin,
+    _fit_context,
+    is_classifier,
+)
+from sklearn.callback import CallbackSupportMixin
 from sklearn.metrics import get_scorer_names
-from sklearn.model_selection import GridSearchCV, check_cv
-from sklearn.model_selection._validation import _score, _warn_or_raise_about_fit_failures
-from sklearn.utils import _safe_indexing, check_array, check_random_state, indexable, resample
+from sklearn.model_selection import check_cv
+from sklearn.utils import Tags, check_array, check_random_state, get_tags, indexable
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import _check_sample_weight, _num_samples
+from sklearn.utils.validation import _check_sample_weight, _num_samples, check_is_fitted
 
 from ._callbacks import Tasks
-from ._candidates import Candidates
-from ._data import Data, as_numpy, set_fitted
+from ._data import Data, as_numpy
 from ._embedder import GaussianEmbedder
 from ._fit import fit_start
-from ._params import check_n_components
-from .training import Drop
+from ._isolation import default_modes
+from ._params import check_n_components, check_nested
+from ._persistence import Storable
+from ._search import RUNGS, Fold, Scorer, Search, best_third
 
 SHARED = [
     name
@@ -36,14 +43,37 @@ SHARED = [
 ]
 
 
-class GaussianEmbedderCV(GaussianEmbedder):
+def _delegated(name: str) -> Any:
+    """Return the method of `GaussianEmbedder` that calls the best embedder's method."""
+
+    def check(self: GaussianEmbedderCV) -> bool:
+        getattr(self._embedder, name)  # raises an AttributeError if the task has no such method
+        return True
+
+    @available_if(check)
+    @functools.wraps(getattr(GaussianEmbedder, name))
+    def method(self, *args, **kwargs):
+        check_is_fitted(self)
+        return getattr(self._embedder, name)(*args, **kwargs)
+
+    return method
+
+
+class GaussianEmbedderCV(
+    Storable,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    MetaEstimatorMixin,
+    BaseEstimator,
+):
     r"""`GaussianEmbedder` that selects the weight of its regularizer by cross-validation.
 
-    The search is equivalent to `sklearn.model_selection.GridSearchCV` over ``reg_weight``. A
-    candidate is one weight on one fold. All candidates train as one stacked network, each on its
-    own samples, from its own principal components, with its own early stopping. Then `fit` fits
-    an embedder with the best weight to all samples, and this class has all attributes and
-    methods of the embedder.
+    A candidate is one weight on one fold. Each candidate is a fit of `GaussianEmbedder`, so the
+    scores equal those of `sklearn.model_selection.GridSearchCV` over ``reg_weight``. Candidates
+    on the same fold share its data, its principal components and their initial weights. Then `fit`
+    fits `best_embedder_` with the best weight to all samples. The methods of `GaussianEmbedder`
+    call its methods.
 
     The default score of a reconstruction is the log-likelihood. This score selects the best
     model of the data. To select the most Gaussian embedding, pass `metrics.most_gaussian_within`
@@ -76,9 +106,12 @@ class GaussianEmbedderCV(GaussianEmbedder):
     halving : bool, default=False
         Whether to drop the worse weights during training (successive halving [1]_). After a
         ninth of ``max_iter``, and again after a third, only the best third of the weights
-        continues. The score that selects the weight is evaluated on at most 100 samples of each
-        fold. Dropped weights keep this score in ``cv_results_`` and cannot be selected.
-        Candidates that train one at a time are not dropped.
+        continues, rounded down, but at least one. The score that selects the weight is evaluated
+        on at most 100 samples of each fold. Dropped weights keep this score in ``cv_results_``
+        and cannot be selected.
+
+    n_jobs : int or None, default=None
+        Number of folds that are fitted at the same time, as in `GridSearchCV`.
 
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit or scoring fails, as in `GridSearchCV`: a warning names the
@@ -87,11 +120,10 @@ class GaussianEmbedderCV(GaussianEmbedder):
         the error instead. If all fits fail, `fit` always raises an error.
 
     regularizer, task, target_mean, target_cov : object
-        As in `GaussianEmbedder`. Your own regularizers and tasks cannot be stacked: candidates then
-        train one at a time, and `fit` warns.
+        As in `GaussianEmbedder`.
 
     hidden_layer_sizes, activation, encoder, decoder : object
-        As in `GaussianEmbedder`. Your own networks cannot be stacked either.
+        As in `GaussianEmbedder`.
 
     init, calibration : str or None
         As in `GaussianEmbedder`.
@@ -103,7 +135,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         As in `GaussianEmbedder`.
 
     verbose, net_params : object
-        As in `GaussianEmbedder`. With `net_params`, candidates train one at a time.
+        As in `GaussianEmbedder`.
 
     Attributes
     ----------
@@ -111,34 +143,32 @@ class GaussianEmbedderCV(GaussianEmbedder):
         The best weight.
     reg_weights_ : ndarray of shape (n_weights,)
     cv_results_ : dict of ndarrays
-        Scores and times with the keys of `GridSearchCV`. The fit time of a candidate is the
-        stack's time divided by the number of candidates. With `halving`, ``survived`` is whether
-        a weight was trained to the end.
+        Scores and times with the keys of `GridSearchCV`. The first fit time of a fold includes
+        the principal components. With `halving`, ``survived`` is whether a weight was trained to
+        the end.
     best_index_ : int
         Index of the best weight in ``cv_results_``.
     best_score_ : float
         Mean score of the best weight over the folds; not available if `refit` is a function.
     best_embedder_ : GaussianEmbedder
         Fitted to all samples; not available with ``refit=False``.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features,)
+        Those of `best_embedder_`.
     n_splits_ : int
     scorer_ : callable or dict
         The scorer of the candidates, or scorers by name.
 
     See Also
     --------
-    GaussianEmbedder : Documents all other attributes of this class.
+    GaussianEmbedder : Documents the attributes of `best_embedder_`.
 
     Notes
     -----
-    Candidates on the same fold start with the same weights and train on the same batches, as in
-    a grid search with an integer `random_state`. The results equal the grid search's up to
-    rounding if the training uses no random draws (of directions, or of a stochastic encoder),
-    and if the folds are equally large and consist of full batches. Otherwise an epoch has the
-    steps of the largest fold. Each epoch omits, at random, the samples that do not fill a step.
-    A smaller fold repeats its samples, so it trains for more epochs than in a grid search.
+    With an integer `random_state`, the scores without `halving` are exactly those of a grid search.
 
-    Callbacks of `set_callbacks` receive these tasks: the epochs of the stack, the scores of the
-    candidates, and the fit of the best embedder.
+    Callbacks of `set_callbacks` receive these tasks: the folds (with `halving`, once for each
+    comparison of the weights), and the fit of the best embedder.
 
     References
     ----------
@@ -164,6 +194,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         "scoring": [StrOptions(set(get_scorer_names())), callable, list, tuple, dict, None],
         "refit": ["boolean", str, callable],
         "halving": ["boolean"],
+        "n_jobs": [Integral, None],
         "error_score": [StrOptions({"raise"}), Real],
     }
 
@@ -176,6 +207,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         scoring=None,
         refit=True,
         halving=False,
+        n_jobs=None,
         error_score=np.nan,
         regularizer="moment",
         task="reconstruction",
@@ -205,6 +237,7 @@ class GaussianEmbedderCV(GaussianEmbedder):
         self.scoring = scoring
         self.refit = refit
         self.halving = halving
+        self.n_jobs = n_jobs
         self.error_score = error_score
         self.regularizer = regularizer
         self.task = task
@@ -228,9 +261,59 @@ class GaussianEmbedderCV(GaussianEmbedder):
         self.verbose = verbose
         self.net_params = net_params
 
-    partial_fit = available_if(lambda self: False)(GaussianEmbedder.partial_fit)
+    # The best embedder
+
+    transform = _delegated("transform")
+    inverse_transform = _delegated("inverse_transform")
+    posterior = _delegated("posterior")
+    sample = _delegated("sample")
+    score_samples = _delegated("score_samples")
+    predict = _delegated("predict")
+    predict_proba = _delegated("predict_proba")
+    score = _delegated("score")
+
+    @property
+    def _embedder(self) -> GaussianEmbedder:
+        """The best embedder, or before the fit an embedder with the same parameters."""
+        if not hasattr(self, "cv_results_"):
+            return GaussianEmbedder(**self._shared_params())
+        if not hasattr(self, "best_embedder_"):
+            raise AttributeError("refit=False fits no embedder to all samples")
+        return self.best_embedder_
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of features of X."""
+        return self.best_embedder_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> Any:
+        """Names of the features of X, if X has names."""
+        return self.best_embedder_.feature_names_in_
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.best_embedder_.n_components_
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "cv_results_")
+
+    def __sklearn_tags__(self) -> Tags:
+        return get_tags(GaussianEmbedder(**self._shared_params()))
+
+    def _shared_params(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in SHARED}
+
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, also of a regularizer or task instance, as in `GaussianEmbedder`."""
+        for name in ("regularizer", "task"):
+            check_nested(name, params.get(name, getattr(self, name)), params)
+        return super().set_params(**params)
+
+    # The search
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @default_modes()
     def fit(
         self,
         X: ArrayLike,
@@ -260,30 +343,22 @@ class GaussianEmbedderCV(GaussianEmbedder):
             As `GaussianEmbedder.fit`; also if every fit fails or, with
             ``error_score="raise"``, if any fit fails.
         """
-        with self._as_it_was_on_failure():
-            self._fit(X, y, sample_weight, groups)
-        return self
-
-    @with_callbacks
-    def _fit(self, X, y, sample_weight, groups):
-        for name in self._shared() | {name for name in vars(self) if name[-1] == "_"}:
-            delattr(self, name)
-        self.reg_weights_ = self._check_reg_weights()
+        reg_weights = self._check_reg_weights()
         if self.task is None and self.scoring is None:
             raise ValueError(
                 "scoring must not be None with task=None, which has no default score: pass for "
                 "example scoring=sklatent.metrics.gaussianity_scorer"
             )
-        params = {name: getattr(self, name) for name in SHARED}
+        params = self._shared_params()
         embedder = GaussianEmbedder(**params)
-        data = Data.check(self, self.task, X, y, sample_weight, reset=True)
-        set_fitted(self, data.features)
+        data = Data.check(embedder, self.task, X, y, sample_weight, reset=True)
         check_n_components(self.n_components, *data.X.shape)
         if not isinstance(self.n_components, Integral):
             random_state = check_random_state(self.random_state)
             start, _ = fit_start(data, self.n_components, random_state)
             embedder.n_components = params["n_components"] = len(start.components)
-
+        classifies = data.y is not None and is_classifier(embedder)
+        classes = np.unique(data.y) if classifies else None
         tasks = Tasks(self, X, y, sample_weight)
         X, y, groups = indexable(*map(as_numpy, (X, y, groups)))
         every = kept = np.arange(_num_samples(X))
@@ -292,117 +367,102 @@ class GaussianEmbedderCV(GaussianEmbedder):
             with config_context(array_api_dispatch=False):
                 weight = _check_sample_weight(sample_weight, X)
             kept = np.flatnonzero(weight > 0)
-        splitter = check_cv(self.cv, y, classifier=is_classifier(embedder))
-        splits = [
-            tuple(part[np.isin(part, kept)] for part in (every[train], every[test]))
+        splitter = check_cv(self.cv, y, classifier=classifies)
+        folds = [
+            Fold(*(part[np.isin(part, kept)] for part in (every[train], every[test])))
             for train, test in splitter.split(X, y, groups)
         ]
-        self.n_splits_ = len(splits)
-        search = _Search(embedder, self.scoring, self.refit, self.error_score)
-        self.scorer_ = search.scorer
-        self._check_halving(several=isinstance(self.scorer_, dict))
-
-        def score(candidate, split, max_samples=None):
-            if candidate is None:
-                return self.error_score
-            test = splits[split][1]
-            if max_samples is not None and len(test) > max_samples:
-                classes = _safe_indexing(y, test) if is_classifier(embedder) else None
-                test = resample(
-                    test, replace=False, n_samples=max_samples, random_state=0, stratify=classes
-                )
-            known = [None if part is None else _safe_indexing(part, test) for part in (X, y)]
-            weighted = self.scoring is None and weight is not None
-            routed = {"sample_weight": weight[test]} if weighted else {}
-            scores = search.score(candidate, known[0], known[1], routed)
-            if isinstance(scores, dict):
-                self._check_halving(several=True)
-            return scores
-
-        context = self._init_callback_context(max_subtasks=3 if self.refit else 2)
+        scorer = Scorer(embedder, self.scoring, self.refit, self.error_score)
+        self._check_halving(several=isinstance(scorer.scorer, dict))
+        weighted = self.scoring is None and weight is not None
+        search = Search(
+            embedder, (X, y, weight), classes, self.error_score, scorer, weighted, self.n_jobs
+        )
+        parts = (*RUNGS, 1) if self.halving else (1,)
+        context = self._init_callback_context(max_subtasks=1 + bool(self.refit))
         with tasks.task(context, attributes={} if self.refit else None):
-            began = time.perf_counter()
-            candidates = Candidates(
-                embedder,
-                (X, y, weight),
-                [train for train, _ in splits],
-                self.reg_weights_.tolist(),
-                np.unique(data.y) if data.y is not None and is_classifier(embedder) else None,
-                self.error_score,
-            )
-            self._select(search, candidates, score, began, tasks, context)
+            subcontext = context.subcontext("search", max_subtasks=len(parts) * len(folds))
+            with tasks.task(subcontext):
+                remaining = reg_weights.tolist()
+                for part in parts:
+                    folds = self._run(search, folds, remaining, part, tasks, subcontext)
+                    if part > 1:
+                        scores = next(iter(folds[0].candidates.values())).scores
+                        self._check_halving(several=isinstance(scores, dict))
+                        remaining = best_third(folds, remaining, self.refit)
+            found = self._select(scorer, folds, reg_weights, remaining)
             if self.refit:
-                refitted = GaussianEmbedder(**params, reg_weight=self.reg_weight_)
-                self.best_embedder_ = tasks.fit(context, "refit", refitted, X, y, sample_weight)
-                self._take_over()
+                best = GaussianEmbedder(**params, reg_weight=found["reg_weight_"])
+                found["best_embedder_"] = tasks.fit(context, "refit", best, X, y, sample_weight)
+        for name in [name for name in vars(self) if name[-1] == "_"]:
+            delattr(self, name)
+        vars(self).update(found)
+        return self
 
-    def _select(self, search, candidates, score, began, tasks, context):
-        """Train and score the candidates, and select the best weight."""
-        callbacks = []
-        if self.halving:
-            callbacks.append(Drop((9, 3), candidates.halving(score, self.refit)))
-        fitted = candidates.fit(callbacks, tasks, context)
-        fit_time = (time.perf_counter() - began) / len(fitted)
-        out = []
-        with tasks.task(context.subcontext("score", max_subtasks=len(fitted))) as task:
-            for i, (_, split) in enumerate(candidates.pairs):
-                began = time.perf_counter()
-                scores = candidates.scores[i]
-                with tasks.task(task.subcontext("candidate")):
-                    if scores is None:
-                        scores = score(fitted[i], split)
-                elapsed = time.perf_counter() - began
-                result = {"fit_error": candidates.errors[i], "fit_time": fit_time}
-                out.append(result | {"score_time": elapsed, "test_scores": scores})
-        grid = [{"reg_weight": reg_weight} for reg_weight in self.reg_weights_.tolist()]
-        self.cv_results_ = search.results(grid, self.n_splits_, out)
+    def _run(self, search, folds, reg_weights, part, tasks, context):
+        """Train and score some weights on all folds, until a part of the training."""
+        done, results = [], search.run(folds, reg_weights, part)
+        name, began = type(self).__name__, time.perf_counter()
+        for i in range(len(folds)):
+            with tasks.task(context.subcontext("fold")):
+                done.append(next(results))
+            if self.verbose:
+                print(
+                    f"[{name}] {len(reg_weights)} weights"
+                    f"{f', 1/{part} of the training' if part > 1 else ''}: fold {i + 1} of "
+                    f"{len(folds)}, {time.perf_counter() - began:.1f} s",
+                    flush=True,
+                )
+        return done
 
+    def _select(self, scorer, folds, reg_weights, remaining):
+        """Return the fitted attributes of the search."""
+        candidates = [fold.candidates[weight] for weight in reg_weights.tolist() for fold in folds]
+        out = [
+            {
+                "fit_error": each.error,
+                "fit_time": each.fit_time,
+                "score_time": each.score_time,
+                "test_scores": each.scores,
+            }
+            for each in candidates
+        ]
+        grid = [{"reg_weight": reg_weight} for reg_weight in reg_weights.tolist()]
+        results = scorer.results(grid, len(folds), out)
+        found = {
+            "reg_weights_": reg_weights,
+            "n_splits_": len(folds),
+            "scorer_": scorer.scorer,
+            "cv_results_": results,
+        }
         several = isinstance(out[0]["test_scores"], dict)
-        refit_metric = self.refit if several else "score"
+        metric = self.refit if several else "score"
         if self.halving:
-            survived = np.array([weight in candidates.remaining for weight in self.reg_weights_])
-            self.cv_results_["survived"] = survived
+            results["survived"] = np.isin(reg_weights, remaining)
         if self.refit or not several:
             if self.halving:
-                ranks = self.cv_results_[f"rank_test_{refit_metric}"]
-                best = int(np.where(survived, ranks, len(ranks) + 1).argmin())
+                ranks = results[f"rank_test_{metric}"]
+                best = int(np.where(results["survived"], ranks, len(ranks) + 1).argmin())
             else:
-                best = int(search.best_index(refit_metric, self.cv_results_))
-            self.best_index_, self.reg_weight_ = best, float(self.reg_weights_[best])
+                best = int(scorer.best_index(metric, results))
+            found |= {"best_index_": best, "reg_weight_": float(reg_weights[best])}
             if not callable(self.refit):
-                self.best_score_ = float(self.cv_results_[f"mean_test_{refit_metric}"][best])
-            if candidates.verbose:
-                print(f"[{type(self).__name__}] best reg_weight: {self.reg_weight_:g}", flush=True)
+                found["best_score_"] = float(results[f"mean_test_{metric}"][best])
+            if self.verbose:
+                weight = found["reg_weight_"]
+                print(f"[{type(self).__name__}] best reg_weight: {weight:g}", flush=True)
+        return found
 
-    def _take_over(self):
-        """Set the fitted attributes of the best embedder."""
-        params = GaussianEmbedder._get_param_names()
-        fitted = vars(self.best_embedder_).items()
-        self.__dict__.update({name: value for name, value in fitted if name not in params})
-
-    def _shared(self) -> set[str]:
-        """Return the names of the attributes that are also the best embedder's."""
-        own, params = vars(self), self._get_param_names()
-        best = vars(own["best_embedder_"]) if "best_embedder_" in own else {}
-        return {
-            name
-            for name, value in best.items()
-            if name in own and name not in params and own[name] is value
-        }
+    # Files
 
     def _pack(self) -> dict[str, Any]:
-        # The scorer is made from a parameter, and the best embedder stores what it shares.
-        left_out = self._shared() | {"scorer_"}
-        return {name: value for name, value in vars(self).items() if name not in left_out}
+        # `scorer_` follows from the parameters.
+        return {name: value for name, value in vars(self).items() if name != "scorer_"}
 
     def _unpack(self) -> None:
-        own = vars(self).copy()
-        if "cv_results_" in own:
+        if hasattr(self, "cv_results_"):
             embedder = GaussianEmbedder(task=self.task)
-            self.scorer_ = _Search(embedder, self.scoring, self.refit, self.error_score).scorer
-        if "best_embedder_" in own:
-            self._take_over()
-            self.__dict__.update(own)
+            self.scorer_ = Scorer(embedder, self.scoring, self.refit, self.error_score).scorer
 
     def _check_halving(self, *, several):
         named = isinstance(self.refit, str) if several else not callable(self.refit)
@@ -426,54 +486,3 @@ class GaussianEmbedderCV(GaussianEmbedder):
                 f"{self.reg_weights!r}"
             )
         return weights
-
-
-class _Search:
-    """Wrapper of the private scikit-learn methods that score candidates and collect results.
-
-    Parameters
-    ----------
-    embedder, scoring, refit, error_score
-        As for `sklearn.model_selection.GridSearchCV`.
-
-    Attributes
-    ----------
-    scorer : callable, or dict of callables for several scores
-    """
-
-    def __init__(
-        self,
-        embedder: GaussianEmbedder,
-        scoring: Any,
-        refit: bool | str | Callable,
-        error_score: float | str,
-    ) -> None:
-        self._search = GridSearchCV(
-            embedder, {}, scoring=scoring, refit=refit, error_score=error_score
-        )
-        self._scorer, _ = self._search._get_scorers()
-        self.scorer = getattr(self._scorer, "_scorers", self._scorer)
-
-    def score(self, candidate: GaussianEmbedder, X: Any, y: Any, params: dict[str, Any]) -> Any:
-        """Return a candidate's score, or scores by name; error_score if scoring fails."""
-        scores = _score(candidate, X, y, self._scorer, params, self._search.error_score)
-        if isinstance(scores, dict):
-            self._search._check_refit_for_multimetric(scores)
-        return scores
-
-    def results(
-        self, grid: list[dict[str, float]], n_splits: int, out: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Return ``cv_results_``; warn if some fits failed, and raise if all failed."""
-        error_score = self._search.error_score
-        _warn_or_raise_about_fit_failures(out, error_score)
-        scores = [each["test_scores"] for each in out]
-        named = next((each for each in scores if isinstance(each, dict)), {})
-        for each in out:
-            if named and not isinstance(each["test_scores"], dict):
-                each["test_scores"] = dict.fromkeys(named, error_score)
-        return self._search._format_results(grid, n_splits, out)
-
-    def best_index(self, metric: Any, results: dict[str, Any]) -> int:
-        """Return the index of the candidate that `refit` selects."""
-        return self._search._select_best_index(self._search.refit, metric, results)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
 
 import numpy as np
@@ -76,8 +76,8 @@ STALE = (  # attributes of an earlier fit that a new one does not always set
 class Fit:
     """One fit of an embedder to some data.
 
-    Make it with `start`. Then call `fit` or `fit_batch`; or, for a candidate that no callback is
-    told about, `set_aside`, `train` and `finish`.
+    Make it with `start`. Then call `fit` or `fit_batch`; or, for a candidate of a search,
+    `set_aside`, `with_weight` and `train_until`.
 
     Parameters
     ----------
@@ -94,6 +94,8 @@ class Fit:
         Samples set aside for early stopping.
     valid : ndarray of shape (n_valid,) or None
         Indices of the samples set aside.
+    begun : bool
+        Whether `train_until` has begun the training.
     interrupt : KeyboardInterrupt or None
         What interrupted training after its first period.
     tasks : Tasks or None
@@ -107,6 +109,7 @@ class Fit:
         self.samples: Any = None
         self.valid_samples: Any = None
         self.valid: NDArray | None = None
+        self.begun = False
         self.interrupt: KeyboardInterrupt | None = None
         self.tasks: Any = None
 
@@ -224,12 +227,15 @@ class Fit:
         if processes.rank > 0:
             self.net.verbose = 0
 
-    def with_weight(self, reg_weight: float, net: EmbedderNet) -> Fit:
+    def with_weight(self, reg_weight: float) -> Fit:
         """Return the same fit with another weight of the regularizer, and with its own net."""
+        # As in a single fit, the copies of users' callbacks are shallow.
+        callbacks = [each[1] if isinstance(each, tuple) else each for each in self.net.callbacks]
         fit = copy.copy(self)
-        fit.embedder, fit.net = copy.copy(self.embedder), net
+        fit.embedder = copy.copy(self.embedder)
+        fit.net = copy.deepcopy(self.net, {id(each): copy.copy(each) for each in callbacks})
         fit.embedder.reg_weight = reg_weight
-        net.set_objective(_objective(fit.embedder))
+        fit.net.set_objective(_objective(fit.embedder))
         return fit
 
     # Whole fits, which callbacks are told about
@@ -285,8 +291,7 @@ class Fit:
         n_periods, n_in_epoch = net.schedule(self.samples, epochs)
 
         def now() -> dict[str, Any]:
-            fit = copy.copy(self)
-            fit.embedder, fit.net = copy.copy(embedder), net.as_if_ended()
+            fit = self._as_if_ended()
             finish(fit)
             return vars(fit.embedder)
 
@@ -364,9 +369,46 @@ class Fit:
             If the training loss or the criterion becomes infinite or nan.
         """
         n_rows = len(self.samples) if n_rows is None else n_rows
+        with self._training():
+            end = self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
+        self.interrupt = end if isinstance(end, KeyboardInterrupt) else None
+        return isinstance(end, StopTraining)
+
+    def train_until(self, part: int) -> Any:
+        """Train until 1 / `part` of the epochs; return the embedder as if training ended there.
+
+        The next call continues, until a call with a part of 1 ends the training.
+        """
+        net, data = self.net, (self.samples, self.valid_samples)
+        n_periods, n_in_epoch = net.schedule(self.samples, self.epochs)
+        if part > 1:  # whole epochs
+            n_periods = min(n_periods, max(1, n_periods // n_in_epoch // part) * n_in_epoch)
+        with self._training():
+            if not self.begun:
+                net.begin(*data, n_rows=len(self.samples))
+                self.begun = True
+            more = n_periods - len(net.history)
+            if more > 0 and not net.patience.done_:
+                end = net.advance(*data, more)
+                if isinstance(end, KeyboardInterrupt):
+                    raise end
+            if part == 1:
+                net.end(*data)
+        fit = self if part == 1 else self._as_if_ended()
+        fit.finish()
+        return fit.embedder
+
+    def _as_if_ended(self) -> Fit:
+        fit = copy.copy(self)
+        fit.embedder, fit.net = copy.copy(self.embedder), self.net.as_if_ended()
+        return fit
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """Isolate training from the caller's random state, and explain infinite losses."""
         try:
             with _isolated(self.embedder, self.net.draw_seed, self.net.device):
-                end = self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
+                yield
         except (NonFiniteLossError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "without overflow" not in str(error):
                 raise
@@ -375,8 +417,6 @@ class Fit:
                 f"{error}. Lower learning_rate_init={self.embedder.learning_rate_init} or "
                 f"reg_weight={self.embedder.reg_weight}, or check {data} for extreme values."
             ) from error
-        self.interrupt = end if isinstance(end, KeyboardInterrupt) else None
-        return isinstance(end, StopTraining)
 
     # End
 

@@ -1,9 +1,4 @@
-"""Encoder, decoder and their layers, without data or loss.
-
-Every layer can hold a stack of models, as `training.stack` builds it. The parameters of a stack
-have the leading axes ``models``, and inputs of shape (*models, n, in) give outputs of shape
-(*models, n, out). A single model computes the same as `torch.nn.Linear`.
-"""
+"""Encoder, decoder and their layers, without data or loss."""
 
 import math
 from collections.abc import Callable
@@ -26,11 +21,11 @@ class Embedding(NamedTuple):
 
     Attributes
     ----------
-    mean : Tensor of shape (..., n, k)
+    mean : Tensor of shape (n, k)
         The embedding's mean given x.
-    log_var : Tensor of shape (..., n, k) or None
+    log_var : Tensor of shape (n, k) or None
         Logarithm of the embedding's variance given x. None for a deterministic encoder.
-    sample : Tensor of shape (..., n, k)
+    sample : Tensor of shape (n, k)
         One draw for each sample. For a deterministic encoder, the mean.
 
     Examples
@@ -46,27 +41,6 @@ class Embedding(NamedTuple):
     mean: Tensor
     log_var: Tensor | None
     sample: Tensor
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x weight^T + bias, for one model or a stack of models.
-
-    Parameters
-    ----------
-    x : Tensor of shape (..., n, in)
-    weight : Tensor of shape (*models, out, in)
-    bias : Tensor of shape (*models, out) or None
-
-    Returns
-    -------
-    Tensor of shape (..., n, out), with the models' axes leading.
-    """
-    if weight.ndim == 2:
-        return F.linear(x, weight, bias)
-    if weight.ndim == x.ndim == 3 and bias is not None:  # the usual stack, in one pass
-        return torch.baddbmm(bias.unsqueeze(-2), x, weight.mT)
-    y = x @ weight.mT
-    return y if bias is None else y + bias.unsqueeze(-2)
 
 
 class Linear(nn.Module):
@@ -106,8 +80,8 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(bias.uniform_(-bound, bound, generator=generator))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x weight^T + bias, of shape (..., n, out_features)."""
-        return linear(x, self.weight, self.bias)
+        """Return x weight^T + bias, of shape (n, out_features)."""
+        return F.linear(x, self.weight, self.bias)
 
 
 class MLP(nn.Sequential):
@@ -186,7 +160,7 @@ class WithSkip(nn.Module):
     Parameters
     ----------
     network : torch.nn.Module
-    skip : Tensor of shape (*models, out, in) or None
+    skip : Tensor of shape (out, in) or None
         The linear map. If None, use the network alone.
     """
 
@@ -209,9 +183,7 @@ class WithSkip(nn.Module):
         """Add the linear map of x to y."""
         if self.skip is None:
             return y
-        if self.skip.ndim == y.ndim == 2:
-            return torch.addmm(y, x, self.skip.T)
-        return y + linear(x, self.skip)
+        return torch.addmm(y, x, self.skip.T) if y.ndim == 2 else y + F.linear(x, self.skip)
 
 
 class Encoder(WithSkip):
@@ -225,9 +197,9 @@ class Encoder(WithSkip):
     ----------
     network : torch.nn.Module
         f, with k outputs, or 2k for a stochastic encoder.
-    skip : Tensor of shape (*models, k, p) or None
+    skip : Tensor of shape (k, p) or None
         W. If None, there is no linear map.
-    log_var : Tensor of shape (*models, k) or None
+    log_var : Tensor of shape (k,) or None
         l. If None, the encoder is deterministic.
 
     References
@@ -250,14 +222,14 @@ class Encoder(WithSkip):
 
         Parameters
         ----------
-        x : Tensor of shape (..., n, p)
-        noise : Tensor of shape (..., n, k) or None
+        x : Tensor of shape (n, p)
+        noise : Tensor of shape (n, k) or None
             Standard normal draws. If None, the mean takes the place of the draw.
         """
         mean, log_var = self.network(x), None
         if self.log_var is not None:
             mean, log_var = mean.chunk(2, dim=-1)
-            log_var = log_var + self.log_var.unsqueeze(-2)
+            log_var = log_var + self.log_var
         mean = self.through_skip(x, mean)
         if log_var is None or noise is None:
             return Embedding(mean, log_var, mean)
@@ -271,7 +243,7 @@ class Decoder(WithSkip):
     ----------
     network : torch.nn.Module
         g.
-    skip : Tensor of shape (*models, out, k) or None
+    skip : Tensor of shape (out, k) or None
         V. If None, there is no linear map.
     """
 

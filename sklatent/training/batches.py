@@ -64,44 +64,10 @@ class Drawn:
         return torch.tensor(rows, dtype=torch.float32, device=self.target)
 
 
-class Periods:
-    """Iterates over batches; each iteration is one period.
+class Batches:
+    """Iterates over the samples in batches; each iteration is one period.
 
     A period is an epoch, or an equal part of an epoch of more than `PERIOD` steps.
-
-    Parameters
-    ----------
-    n_steps : int
-        Number of steps in an epoch.
-
-    Attributes
-    ----------
-    n_periods : int
-        Number of periods in an epoch.
-    """
-
-    def __init__(self, n_steps: int) -> None:
-        self.n_steps = n_steps
-        self.n_periods = math.ceil(n_steps / PERIOD)
-        self._rest: list[Any] = []  # periods that remain in the epoch
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
-        if not self._rest:
-            steps = self._epoch()
-            edges = [i * self.n_steps // self.n_periods for i in range(self.n_periods + 1)]
-            self._rest = [steps[begin:end] for begin, end in pairwise(edges)]
-        yield from map(self._batch, self._rest.pop(0))
-
-    def _epoch(self) -> Any:
-        """Draw the order of an epoch: a sequence with an item for each step."""
-        raise NotImplementedError
-
-    def _batch(self, step: Any) -> tuple[Tensor, Tensor | None]:
-        raise NotImplementedError
-
-
-class Batches(Periods):
-    """Iterates over the samples in batches; each iteration is one period.
 
     An epoch of n samples is n draws in random order. The draws are split evenly into batches of
     at least ``batch_size`` samples (fewer only if n is smaller), so no batch is much smaller than
@@ -114,22 +80,30 @@ class Batches(Periods):
     batch_size : int
     generator : torch.Generator or None
         Source of the order, on the CPU. None keeps the samples in order and ignores weights.
+
+    Attributes
+    ----------
+    n_steps, n_periods : int
+        Number of steps, and of periods, in an epoch.
     """
 
     def __init__(
         self, samples: Samples, batch_size: int, generator: torch.Generator | None = None
     ) -> None:
-        super().__init__(max(1, len(samples) // batch_size))
         self.samples = samples
         self.generator = generator
+        self.n_steps = max(1, len(samples) // batch_size)
+        self.n_periods = math.ceil(self.n_steps / PERIOD)
+        self._rest: list[Any] = []  # periods that remain in the epoch
 
-    def _epoch(self) -> tuple[Tensor, ...]:
-        return self.draw().to(self.samples.x.device).tensor_split(self.n_steps)
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        if not self._rest:
+            steps = self._draw().to(self.samples.x.device).tensor_split(self.n_steps)
+            edges = [i * self.n_steps // self.n_periods for i in range(self.n_periods + 1)]
+            self._rest = [steps[begin:end] for begin, end in pairwise(edges)]
+        yield from (self.samples[index] for index in self._rest.pop(0))
 
-    def _batch(self, step: Tensor) -> tuple[Tensor, Tensor | None]:
-        return self.samples[step]
-
-    def draw(self) -> Tensor:
+    def _draw(self) -> Tensor:
         """Draw the order of the next epoch: indices of samples, of shape (n,)."""
         n = len(self.samples)
         if self.generator is None:
@@ -138,54 +112,6 @@ class Batches(Periods):
         if self.samples.weight is None:
             return order
         return systematic_resample(self.samples.weight, self.generator)[order]
-
-
-class FoldBatches(Periods):
-    """Iterates over the samples of several folds at once; each iteration is one period.
-
-    Batches have shape (folds, n, ...). An epoch has the number of steps of the largest fold. It
-    omits, at random, the samples that do not fill a step. A smaller fold repeats its samples in a
-    new order.
-
-    Parameters
-    ----------
-    folds : list of Samples
-    batch_size : int
-    generators : list of torch.Generator
-        Sources of each fold's order.
-    """
-
-    def __init__(
-        self, folds: list[Samples], batch_size: int, generators: list[torch.Generator]
-    ) -> None:
-        largest = max(len(samples) for samples in folds)
-        super().__init__(max(1, largest // batch_size))
-        self.n_rows = largest // self.n_steps
-        self.rounds = [
-            Batches(samples, self.n_rows, source)
-            for samples, source in zip(folds, generators, strict=True)
-        ]
-
-    def _epoch(self) -> list[tuple[Tensor, ...]]:
-        return list(
-            zip(*(self._order(each).split(self.n_rows) for each in self.rounds), strict=True)
-        )
-
-    def _batch(self, step: tuple[Tensor, ...]) -> tuple[Tensor, Tensor | None]:
-        return stack_samples(
-            [each.samples[index] for each, index in zip(self.rounds, step, strict=True)]
-        )
-
-    def _order(self, fold: Batches) -> Tensor:
-        n = self.n_steps * self.n_rows
-        order = torch.cat([fold.draw() for _ in range(0, n, len(fold.samples))])
-        return order[:n].to(fold.samples.x.device)
-
-
-def stack_samples(folds: list[tuple[Tensor, Tensor | None]]) -> tuple[Tensor, Tensor | None]:
-    """Stack equally many samples of each fold along a leading axis."""
-    x, y = zip(*folds, strict=True)
-    return torch.stack(x), None if y[0] is None else torch.stack(y)
 
 
 def systematic_resample(weight: Tensor, generator: torch.Generator) -> Tensor:

@@ -31,10 +31,9 @@ class LossCurves(Callback):
     A period is an epoch, or a part of a long one; see `batches.Periods`. skorch calls it an epoch.
 
     The keys are ``train_loss``, ``task_loss``, ``regularizer`` and, with a critic,
-    ``critic_loss``. The values are means over the samples; for a stack of models they are lists.
-    ``n_iter`` is the number of epochs so far, including the one that the period belongs to.
-    For one model, ``train_loss_best`` and ``valid_loss_best`` are whether a loss is the lowest so
-    far. skorch's callbacks monitor these names.
+    ``critic_loss``. The values are means over the samples. ``n_iter`` is the number of epochs so
+    far, including the one that the period belongs to. ``train_loss_best`` and ``valid_loss_best``
+    are whether a loss is the lowest so far. skorch's callbacks monitor these names.
     """
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
@@ -63,8 +62,6 @@ class LossCurves(Callback):
             net.history.record(name, loss)
         epochs = math.ceil((len(net.history) - self.before_) / net.n_periods_)
         net.history.record("n_iter", self.n_iter_ + epochs)
-        if net.models:
-            return
         if not torch.isfinite(self.sums_).all():
             raise NonFiniteLossError(
                 f"the training loss became {losses['train_loss']} in epoch "
@@ -81,8 +78,7 @@ class Patience(Callback):
 
     With validation samples, it monitors the criterion on these samples and keeps the weights of
     the best period, or the weights before the first one if these are better. Without validation
-    samples, it monitors the training loss, and with a critic it never stops training. In a stack,
-    each model has its own best weights, and training stops when no model improves.
+    samples, it monitors the training loss, and with a critic it never stops training.
 
     Parameters
     ----------
@@ -100,10 +96,10 @@ class Patience(Callback):
         period without validation samples has nan if a later period has validation samples.
     n_complete_ : int
         Number of periods in the history that training has completed.
-    wait_ : Tensor of shape (...)
-        Number of periods without improvement, per model.
-    done_ : Tensor of shape (...)
-        Whether a model's training has ended.
+    wait_ : int
+        Number of periods without improvement.
+    done_ : bool
+        Whether training has ended.
     """
 
     def __init__(self, tol: float, n_iter_no_change: int) -> None:
@@ -111,61 +107,46 @@ class Patience(Callback):
         self.n_iter_no_change = n_iter_no_change
 
     def initialize(self) -> "Patience":
-        self.scores_: list[Any] = []
+        self.scores_: list[float] = []
         return self
 
     def on_train_begin(self, net: Any, X: Any = None, **kwargs: Any) -> None:
-        models = net.models
-        self.best_ = torch.full(models, torch.inf, dtype=torch.float64)
-        self.wait_ = torch.zeros(models, dtype=torch.int64)
-        self.done_ = torch.zeros(models, dtype=torch.bool)
+        self.best_, self.wait_, self.done_ = math.inf, 0, False
         self.best_weights_: dict[str, Tensor] | None = None
         self.before_ = self.n_complete_ = len(net.history)
         if X[1] is not None:
-            criterion = net.losses_on(X[1])[0].tolist()
+            criterion = float(net.losses_on(X[1])[0])
             self._watch(net, criterion, keep_weights=True)
             gap = len(net.history) - len(self.scores_)
             if gap >= 0:  # the last period and those in the gap have no score yet
-                self.scores_ += [math.nan] * gap + [_minus(criterion)]
+                self.scores_ += [math.nan] * gap + [-criterion]
 
     def on_epoch_end(self, net: Any, dataset_valid: Any = None, **kwargs: Any) -> None:
         validated = dataset_valid is not None
         criterion = net.history[-1, "valid_loss" if validated else "train_loss"]
         self._watch(net, criterion, keep_weights=validated)
         if validated:
-            self.scores_.append(_minus(criterion))
+            self.scores_.append(-criterion)
         self.n_complete_ = len(net.history)
         n_steps = self.wait_ * net.history[-1, "train_batch_count"]
         if not validated and net.critic_ is not None:
             return  # The critic's output need not fall while the embedding improves.
-        patient: Any = net.critic_ is not None
-        if net.n_periods_ > 1:
-            patient = patient | (self.wait_ == self.n_complete_ - self.before_)
-        least = torch.where(torch.as_tensor(patient), MIN_FIRST_STEPS, MIN_STEPS)
-        # A model stays done even if its loss improves while other models still train.
-        # As a float, because int64 cannot hold every n_iter_no_change.
-        waited = self.wait_ > float(self.n_iter_no_change * min(net.n_periods_, MOST_PERIODS))
-        self.done_ = self.done_ | waited & (n_steps >= least)
+        never_better = self.wait_ == self.n_complete_ - self.before_
+        patient = net.critic_ is not None or (net.n_periods_ > 1 and never_better)
+        waited = self.wait_ > self.n_iter_no_change * min(net.n_periods_, MOST_PERIODS)
+        self.done_ |= waited and n_steps >= (MIN_FIRST_STEPS if patient else MIN_STEPS)
 
-    def _watch(self, net: Any, criterion: Any, keep_weights: bool) -> None:
-        if not (net.models or math.isfinite(criterion)):
+    def _watch(self, net: Any, criterion: float, keep_weights: bool) -> None:
+        if not math.isfinite(criterion):
             n_iter = net.history[-1, "n_iter"] if net.history else 0
             raise NonFiniteLossError(
                 f"the criterion of the validation set became {criterion} after epoch {n_iter}"
             )
-        loss = torch.tensor(criterion, dtype=torch.float64)
-        self.wait_ = torch.where(loss > self.best_ - self.tol, self.wait_ + 1, 0)
-        better = (loss < self.best_) & ~self.done_
-        if not better.any():
-            return
-        self.best_ = torch.where(better, loss, self.best_)
-        if not keep_weights:
-            return
-        if self.best_weights_ is None or better.all():
-            self.best_weights_ = net.weights()
-        else:
-            for name, value in net.weights().items():
-                self.best_weights_[name][better] = value[better]
+        self.wait_ = self.wait_ + 1 if criterion > self.best_ - self.tol else 0
+        if criterion < self.best_:
+            self.best_ = criterion
+            if keep_weights:
+                self.best_weights_ = net.weights()
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
         if self.best_weights_ is not None:
@@ -173,8 +154,8 @@ class Patience(Callback):
             self.best_weights_ = None
 
     def stop(self) -> None:
-        """End the training of all models after the current period."""
-        self.done_ = torch.ones_like(self.done_)
+        """End the training after the current period."""
+        self.done_ = True
 
 
 class Watcher(Callback):
@@ -201,7 +182,3 @@ class Watch(Watcher):
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         if self.end():
             net.patience.stop()
-
-
-def _minus(criterion: Any) -> Any:
-    return (-torch.tensor(criterion, dtype=torch.float64)).tolist()

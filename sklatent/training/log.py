@@ -20,8 +20,7 @@ class PrintLosses(Watcher):
     """Prints a table, with one line for at least `STEPS` steps and one for the last period.
 
     A line has the number of epochs and steps, the training loss and its parts, the validation
-    score (minus the criterion), and the time. For a stack, the line has the number of models that
-    still train instead of the losses and the score.
+    score (minus the criterion), and the time.
 
     Parameters
     ----------
@@ -39,10 +38,8 @@ class PrintLosses(Watcher):
         self.began_ = time.perf_counter()
         self.step_ = self.printed_ = 0
         if self.title is not None:
-            names = ["candidates"]
-            if not net.models:
-                names = [name for name in LOSSES if name != "critic" or net.critic_ is not None]
-                names += [] if X[1] is None else ["validation"]
+            names = [name for name in LOSSES if name != "critic" or net.critic_ is not None]
+            names += [] if X[1] is None else ["validation"]
             print(f"[{self.title}]")
             print(_line("epoch", "step", *names, "time"), flush=True)
 
@@ -58,10 +55,8 @@ class PrintLosses(Watcher):
     def _print(self, net: Any) -> None:
         self.printed_ = self.step_
         period = net.history[-1]
-        values = [str(int((~net.patience.done_).sum()))]
-        if not net.models:
-            values = [f"{period[key]:.4g}" for key in LOSSES.values() if key in period]
-            values += [f"{-period['valid_loss']:.4g}"] if "valid_loss" in period else []
+        values = [f"{period[key]:.4g}" for key in LOSSES.values() if key in period]
+        values += [f"{-period['valid_loss']:.4g}"] if "valid_loss" in period else []
         seconds = f"{time.perf_counter() - self.began_:.1f} s"
         print(_line(period["n_iter"], self.step_, *values, seconds), flush=True)
 

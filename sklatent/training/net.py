@@ -130,10 +130,9 @@ class EmbedderNet(NeuralNet):
             return
         if self.sharing_ is not None:
             # A callback can stop one process, and the others would wait for its gradients.
-            done = self.sharing_.of_main(self.patience.done_.tolist())
-            self.patience.done_ = torch.tensor(done)
+            self.patience.done_ = self.sharing_.of_main(self.patience.done_)
         # Raise after the last callback, so that all callbacks process the last epoch.
-        if self.patience.done_.all():
+        if self.patience.done_:
             raise StopTraining
 
     # Steps
@@ -172,8 +171,7 @@ class EmbedderNet(NeuralNet):
         log_var = self.uncompiled.encoder.log_var
         if log_var is None:
             return None
-        *models, k = log_var.shape
-        shape = (*models, x.shape[-2], k)
+        shape = (len(x), len(log_var))
         return torch.randn(shape, generator=generator, dtype=torch.float32).to(x)
 
     def _set_training(self, training: bool = True) -> None:
@@ -190,7 +188,7 @@ class EmbedderNet(NeuralNet):
             u = embedding.sample
             opinion = self.critic_.encoder_loss(self.uncompiled, x, u, self.generator_)
         losses = self.criterion_(x, embedding, output, y, self.n_rows_, self.generator_, opinion)
-        loss = losses[0].sum()
+        loss = losses[0]
         if not loss.requires_grad:
             raise ValueError("the loss does not depend on any weight that can be trained")
         loss.backward()
@@ -200,13 +198,10 @@ class EmbedderNet(NeuralNet):
         return {"loss": loss, "losses": stacked}
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        return self.validation_on(Samples(*batch))
-
-    def validation_on(self, samples: Any) -> dict[str, Any]:
         with self._averaged():
-            losses = self.losses_on(samples)
-        self.history.record("valid_loss", losses[0].tolist())
-        return {"loss": losses[0].sum(), "losses": losses}
+            losses = self.losses_on(Samples(*batch))
+        self.history.record("valid_loss", float(losses[0]))
+        return {"loss": losses[0], "losses": losses}
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
         super().on_epoch_begin(net, **kwargs)
@@ -223,11 +218,6 @@ class EmbedderNet(NeuralNet):
         return cast(Critic, self.critic_).gap(self.uncompiled, samples.x, u, frozen)
 
     # Training
-
-    @property
-    def models(self) -> tuple[int, ...]:
-        """Shape of the stack of models; () for a single model."""
-        return ()
 
     def samples(self, x: Any, y: NDArray | None, weight: NDArray | None) -> Samples:
         """Return `Samples` on the device: floats as float32, integers as int64.
@@ -273,8 +263,7 @@ class EmbedderNet(NeuralNet):
         This method replaces `NeuralNet.fit`, which treats KeyboardInterrupt as a regular end of
         training. `StopTraining` is returned if the stopping rule ended training. A
         KeyboardInterrupt after the first period is returned too: the weights are the best so far,
-        as after a regular end. After any other exception, the weights, optimizer, history and
-        generator are restored.
+        as after a regular end.
 
         Parameters
         ----------
@@ -286,51 +275,54 @@ class EmbedderNet(NeuralNet):
         n_rows : float
             Size of the data set that batches are drawn from, for the regularizer.
         """
-        before = self.checkpoint()
+        n_periods, _ = self.schedule(samples, epochs)
         try:
-            end = self.run(samples, valid, epochs, n_rows)
-            if not all(bool(value.isfinite().all()) for value in self.module_.parameters()):
-                raise NonFiniteLossError("the weights became infinite or not a number") from end
-        except BaseException:
-            self.restore(before)
-            raise
+            self.begin(samples, valid, n_rows)
+            end = self.advance(samples, valid, n_periods)
+            self.end(samples, valid)
+        finally:
+            self._leave()
         return end
 
-    def run(
-        self, samples: Any, valid: Any, epochs: int | None, n_rows: Any
-    ) -> BaseException | None:
-        """Train as `train` does, but do not restore the state after an exception."""
+    def begin(self, samples: Samples, valid: Samples | None, n_rows: float) -> None:
+        """Begin a training; `advance` continues it, and `end` ends it."""
         self.n_rows_ = n_rows
-        data = (samples, valid)
-        batches = self.get_iterator(samples, training=True)
-        self.n_periods_ = batches.n_periods  # in an epoch
-        self.last_ = _count_periods(batches, epochs)
-        before = len(self.history)
-        end: BaseException | None = None
+        self.n_periods_ = self.get_iterator(samples, training=True).n_periods  # in an epoch
         self.sharing_ = self.processes
         self._equalize()
-        if self.critic_ is not None or batches.n_periods > 1:
+        if self.critic_ is not None or self.n_periods_ > 1:
             self._begin_average(resume=valid is None)
+        self.notify("on_train_begin", X=(samples, valid), y=None)
+
+    def advance(
+        self, samples: Samples, valid: Samples | None, n_periods: int
+    ) -> BaseException | None:
+        """Train for some periods; return the exception that ended training before, or None."""
         try:
-            self.notify("on_train_begin", X=data, y=None)
-            try:
-                self.fit_loop(data, epochs=self.last_)
-            except StopTraining as error:
-                end = error.with_traceback(None)  # its frames would keep the data alive
-            except KeyboardInterrupt as error:
-                n_complete = self.patience.n_complete_
-                if n_complete == before:
-                    raise
-                del self.history[n_complete:]
-                del self.patience.scores_[n_complete + 1 :]
-                end = error
-            self._end_average()
-            self.notify("on_train_end", X=data, y=None)
-            self._equalize()
-        finally:
-            self.average_ = self.sharing_ = None
-            self._set_training(False)
-        return end
+            self.fit_loop((samples, valid), epochs=n_periods)
+        except StopTraining as error:
+            return error.with_traceback(None)  # its frames would keep the data alive
+        except KeyboardInterrupt as error:
+            n_complete = self.patience.n_complete_
+            if n_complete == self.patience.before_:
+                raise
+            del self.history[n_complete:]
+            del self.patience.scores_[n_complete + 1 :]
+            return error
+        return None
+
+    def end(self, samples: Samples, valid: Samples | None) -> None:
+        """End a training with the best weights."""
+        self._end_average()
+        self.notify("on_train_end", X=(samples, valid), y=None)
+        self._equalize()
+        if not all(bool(value.isfinite().all()) for value in self.module_.parameters()):
+            raise NonFiniteLossError("the weights became infinite or not a number")
+        self._leave()
+
+    def _leave(self) -> None:
+        self.average_ = self.sharing_ = None
+        self._set_training(False)
 
     def schedule(self, samples: Any, epochs: int | None) -> tuple[int, int]:
         """Return the number of periods of a training, and of an epoch.
@@ -362,8 +354,7 @@ class EmbedderNet(NeuralNet):
         net.callbacks_ = [each for each in net.callbacks_ if not isinstance(each[1], Watcher)]
         net._end_average()
         net.patience.on_train_end(net)
-        net.average_ = net.sharing_ = None
-        net._set_training(False)
+        net._leave()
         return net
 
     def _equalize(self) -> None:

@@ -5,11 +5,12 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .._warn import warn
-from ..networks import Embedding, linear
+from ..networks import Embedding
 from ..regularizers import Regularizer
 from ..tasks import Task, call
 from .pairs import PairDetector
@@ -22,8 +23,7 @@ class Objective(nn.Module):
     ----------
     task : Task or None
     regularizer : Regularizer or None
-    reg_weight : float or Tensor of shape (...)
-        One weight for all models, or one for each model.
+    reg_weight : float
     mean, scale : ndarray of shape (p,), float
         Units of X: x = mean + scale * x~.
     target_mean, target_factor : ndarray of shapes (k,), (k, k)
@@ -38,7 +38,7 @@ class Objective(nn.Module):
         self,
         task: Task | None,
         regularizer: Regularizer | None,
-        reg_weight: float | Tensor,
+        reg_weight: float,
         mean: NDArray,
         scale: float,
         target_mean: NDArray,
@@ -64,27 +64,27 @@ class Objective(nn.Module):
         generator: torch.Generator | None = None,
         opinion: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return loss, task loss and regularizer of a batch, each of shape (...).
+        """Return loss, task loss and regularizer of a batch.
 
         `opinion` is the critic's output. If it is given, it replaces the regularizer.
         """
-        penalty = task_loss = embedding.mean.new_zeros(embedding.mean.shape[:-2])
+        penalty = task_loss = embedding.mean.new_zeros(())
         if self.task is not None:
-            task_loss = self.task_losses(x, embedding.sample, output, y).mean(dim=-1)
+            task_loss = self.task_losses(x, embedding.sample, output, y).mean()
         if opinion is not None:
             penalty = opinion
         elif self.regularizer is not None:
             nats = 1.0 if self.task is None else self.task.nats_ / self.task.beta
             penalty = self.regularizer.penalty(embedding, nats, n_rows=n_rows, generator=generator)
-            _check_loss("regularizer", penalty, embedding.mean.shape[:-2])
+            _check_loss("regularizer", penalty, torch.Size())
         return task_loss + self.reg_weight * penalty, task_loss, penalty
 
     def task_losses(self, x: Tensor, u: Tensor, output: Tensor | None, y: Tensor | None) -> Tensor:
-        """Return the task's loss of each sample, of shape (..., n)."""
+        """Return the task's loss of each sample, of shape (n,)."""
         assert self.task is not None
         z = u
         if not self.task.standardized:
-            x, z = self.mean + self.scale * x, self.target_mean + linear(u, self.target_factor)
+            x, z = self.mean + self.scale * x, self.target_mean + F.linear(u, self.target_factor)
         task = getattr(self.task, "function", self.task)
         detector, first = PairDetector(z, output, y), not self.stepped and torch.is_grad_enabled()
         with detector if first else nullcontext():
@@ -99,7 +99,7 @@ class Objective(nn.Module):
                 f"({n}, 1), as in output[..., 0] or z[..., 0]. For all pairs, add the axis in the "
                 "loss, as in y[None, :]."
             )
-        _check_loss("task", losses, u.shape[:-1])
+        _check_loss("task", losses, u.shape[:1])
         return losses
 
 
