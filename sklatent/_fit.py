@@ -143,7 +143,7 @@ class Fit:
         begin = cls._resume if hasattr(embedder, "net_") else cls._begin
         fit = begin(embedder, X, y, sample_weight, classes)
         fit.tasks = Tasks(embedder, X, y, sample_weight)
-        fit._share(_processes(embedder))
+        fit._share(processes_of(embedder))
         return fit
 
     @classmethod
@@ -162,7 +162,7 @@ class Fit:
                 'information about X. init="pca" starts at an informative embedding.',
             )
         random_state = check_random_state(embedder.random_state)
-        processes = _processes(embedder)
+        processes = processes_of(embedder)
         if processes is not None:
             random_state = processes.of_main(random_state)
         start, sample = fit_start(data, embedder.n_components, random_state)
@@ -234,8 +234,9 @@ class Fit:
         fit = copy.copy(self)
         fit.embedder = copy.copy(self.embedder)
         fit.net = copy.deepcopy(self.net, {id(each): copy.copy(each) for each in callbacks})
-        fit.embedder.reg_weight = reg_weight
-        fit.net.set_objective(_objective(fit.embedder))
+        objective: Any = fit.net.criterion_
+        fit.embedder.reg_weight = objective.reg_weight = reg_weight
+        fit.embedder.task_, fit.embedder.regularizer_ = objective.task, objective.regularizer
         return fit
 
     # Whole fits, which callbacks are told about
@@ -369,25 +370,25 @@ class Fit:
             If the training loss or the criterion becomes infinite or nan.
         """
         n_rows = len(self.samples) if n_rows is None else n_rows
-        with self._training():
+        with self._training(self.net.draw_seed):
             end = self.net.train(self.samples, self.valid_samples, epochs, n_rows=n_rows)
         self.interrupt = end if isinstance(end, KeyboardInterrupt) else None
         return isinstance(end, StopTraining)
 
     def train_until(self, part: int) -> Any:
-        """Train until 1 / `part` of the epochs; return the embedder as if training ended there.
+        """Train until 1 / `part` of the periods; return the embedder as if training ended there.
 
         The next call continues, until a call with a part of 1 ends the training.
         """
         net, data = self.net, (self.samples, self.valid_samples)
-        n_periods, n_in_epoch = net.schedule(self.samples, self.epochs)
-        if part > 1:  # whole epochs
-            n_periods = min(n_periods, max(1, n_periods // n_in_epoch // part) * n_in_epoch)
-        with self._training():
+        n_periods, _ = net.schedule(self.samples, self.epochs)
+        # A pause must not draw from the net's generator: it would change the later batches.
+        draw_seed = (lambda: net.seed) if self.begun else net.draw_seed
+        with self._training(draw_seed):
             if not self.begun:
                 net.begin(*data, n_rows=len(self.samples))
                 self.begun = True
-            more = n_periods - len(net.history)
+            more = min(n_periods, max(1, n_periods // part)) - len(net.history)
             if more > 0 and not net.patience.done_:
                 end = net.advance(*data, more)
                 if isinstance(end, KeyboardInterrupt):
@@ -404,10 +405,10 @@ class Fit:
         return fit
 
     @contextmanager
-    def _training(self) -> Iterator[None]:
+    def _training(self, draw_seed: Callable[[], int]) -> Iterator[None]:
         """Isolate training from the caller's random state, and explain infinite losses."""
         try:
-            with _isolated(self.embedder, self.net.draw_seed, self.net.device):
+            with _isolated(self.embedder, draw_seed, self.net.device):
                 yield
         except (NonFiniteLossError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "without overflow" not in str(error):
@@ -577,7 +578,7 @@ class Fit:
         return data.X.map(standardize) if isinstance(data.X, LazySamples) else standardize(data.X)
 
 
-def _processes(embedder: Any) -> Processes | None:
+def processes_of(embedder: Any) -> Processes | None:
     """Return the processes that train together with this one, if there are any."""
     return Processes.of(accelerate_state()) if embedder.device == "accelerate" else None
 

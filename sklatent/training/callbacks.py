@@ -28,7 +28,7 @@ class NonFiniteLossError(ValueError):
 class LossCurves(Callback):
     """Averages the losses of a period's batches and writes them to the history.
 
-    A period is an epoch, or a part of a long one; see `batches.Periods`. skorch calls it an epoch.
+    A period is an epoch, or a part of a long one; see `Batches`. skorch calls it an epoch.
 
     The keys are ``train_loss``, ``task_loss``, ``regularizer`` and, with a critic,
     ``critic_loss``. The values are means over the samples. ``n_iter`` is the number of epochs so

@@ -52,6 +52,7 @@ class EmbedderNet(NeuralNet):
 
     processes: Processes | None = None
     sharing_: Processes | None = None  # the same, during training only
+    batches_: Batches | None = None  # the training samples, during training only
 
     def __init__(
         self,
@@ -99,7 +100,7 @@ class EmbedderNet(NeuralNet):
 
     def get_iterator(self, dataset: Any, training: bool = False) -> Any:
         if training:
-            return Batches(dataset, self.batch_size, self.generator_)
+            return self.batches_ or Batches(dataset, self.batch_size, self.generator_)
         return Batches(dataset, len(dataset))
 
     def get_all_learnable_params(self) -> Iterator[tuple[str, nn.Parameter]]:
@@ -287,7 +288,9 @@ class EmbedderNet(NeuralNet):
     def begin(self, samples: Samples, valid: Samples | None, n_rows: float) -> None:
         """Begin a training; `advance` continues it, and `end` ends it."""
         self.n_rows_ = n_rows
-        self.n_periods_ = self.get_iterator(samples, training=True).n_periods  # in an epoch
+        # `advance` can end within an epoch, and the next call continues the epoch.
+        self.batches_ = self.get_iterator(samples, training=True)
+        self.n_periods_ = self.batches_.n_periods  # in an epoch
         self.sharing_ = self.processes
         self._equalize()
         if self.critic_ is not None or self.n_periods_ > 1:
@@ -321,7 +324,7 @@ class EmbedderNet(NeuralNet):
         self._leave()
 
     def _leave(self) -> None:
-        self.average_ = self.sharing_ = None
+        self.average_ = self.sharing_ = self.batches_ = None
         self._set_training(False)
 
     def schedule(self, samples: Any, epochs: int | None) -> tuple[int, int]:
@@ -350,6 +353,7 @@ class EmbedderNet(NeuralNet):
         shared: dict[int, Any] = {
             id(each): each for _, each in self.callbacks_ if each is not self.patience
         }
+        shared[id(self.batches_)] = self.batches_
         net = self.__deepcopy__(shared)
         net.callbacks_ = [each for each in net.callbacks_ if not isinstance(each[1], Watcher)]
         net._end_average()
