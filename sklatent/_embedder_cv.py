@@ -30,11 +30,11 @@ from sklearn.utils.validation import _check_sample_weight, _num_samples, check_i
 from ._callbacks import Tasks
 from ._data import Data, as_numpy
 from ._embedder import GaussianEmbedder
-from ._fit import fit_start
+from ._fit import fit_start, processes_of
 from ._isolation import default_modes
 from ._params import check_n_components, check_nested
 from ._persistence import Storable
-from ._search import RUNGS, Fold, Scorer, Search, best_third
+from ._search import RUNGS, Fold, Scorer, Search, keep_third
 
 SHARED = [
     name
@@ -57,6 +57,11 @@ def _delegated(name: str) -> Any:
         return getattr(self._embedder, name)(*args, **kwargs)
 
     return method
+
+
+def _attribute(name: str) -> Any:
+    """Return the property that is the best embedder's attribute."""
+    return property(lambda self: getattr(self.best_embedder_, name))
 
 
 class GaussianEmbedderCV(
@@ -154,6 +159,8 @@ class GaussianEmbedderCV(
         Fitted to all samples; not available with ``refit=False``.
     n_features_in_ : int
     feature_names_in_ : ndarray of shape (n_features,)
+    classes_ : ndarray of shape (n_classes,)
+    n_iter_ : int
         Those of `best_embedder_`.
     n_splits_ : int
     scorer_ : callable or dict
@@ -281,19 +288,12 @@ class GaussianEmbedderCV(
             raise AttributeError("refit=False fits no embedder to all samples")
         return self.best_embedder_
 
-    @property
-    def n_features_in_(self) -> int:
-        """Number of features of X."""
-        return self.best_embedder_.n_features_in_
-
-    @property
-    def feature_names_in_(self) -> Any:
-        """Names of the features of X, if X has names."""
-        return self.best_embedder_.feature_names_in_
-
-    @property
-    def _n_features_out(self) -> int:
-        return self.best_embedder_.n_components_
+    # Scikit-learn looks for these attributes.
+    n_features_in_ = _attribute("n_features_in_")
+    feature_names_in_ = _attribute("feature_names_in_")
+    classes_ = _attribute("classes_")
+    n_iter_ = _attribute("n_iter_")
+    _n_features_out = _attribute("n_components_")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "cv_results_")
@@ -349,6 +349,11 @@ class GaussianEmbedderCV(
                 "scoring must not be None with task=None, which has no default score: pass for "
                 "example scoring=sklatent.metrics.gaussianity_scorer"
             )
+        if self.device == "accelerate" and self.n_jobs not in (None, 1):
+            raise ValueError(
+                "device='accelerate' trains each fit in all processes, so n_jobs must be None or "
+                f"1, got {self.n_jobs}"
+            )
         params = self._shared_params()
         embedder = GaussianEmbedder(**params)
         data = Data.check(embedder, self.task, X, y, sample_weight, reset=True)
@@ -357,8 +362,6 @@ class GaussianEmbedderCV(
             random_state = check_random_state(self.random_state)
             start, _ = fit_start(data, self.n_components, random_state)
             embedder.n_components = params["n_components"] = len(start.components)
-        classifies = data.y is not None and is_classifier(embedder)
-        classes = np.unique(data.y) if classifies else None
         tasks = Tasks(self, X, y, sample_weight)
         X, y, groups = indexable(*map(as_numpy, (X, y, groups)))
         every = kept = np.arange(_num_samples(X))
@@ -367,7 +370,7 @@ class GaussianEmbedderCV(
             with config_context(array_api_dispatch=False):
                 weight = _check_sample_weight(sample_weight, X)
             kept = np.flatnonzero(weight > 0)
-        splitter = check_cv(self.cv, y, classifier=classifies)
+        splitter = check_cv(self.cv, y, classifier=is_classifier(embedder))
         folds = [
             Fold(*(part[np.isin(part, kept)] for part in (every[train], every[test])))
             for train, test in splitter.split(X, y, groups)
@@ -375,44 +378,44 @@ class GaussianEmbedderCV(
         scorer = Scorer(embedder, self.scoring, self.refit, self.error_score)
         self._check_halving(several=isinstance(scorer.scorer, dict))
         weighted = self.scoring is None and weight is not None
-        search = Search(
-            embedder, (X, y, weight), classes, self.error_score, scorer, weighted, self.n_jobs
-        )
-        parts = (*RUNGS, 1) if self.halving else (1,)
+        search = Search(embedder, X, y, weight, scorer, weighted, self.n_jobs)
         context = self._init_callback_context(max_subtasks=1 + bool(self.refit))
-        with tasks.task(context, attributes={} if self.refit else None):
-            subcontext = context.subcontext("search", max_subtasks=len(parts) * len(folds))
-            with tasks.task(subcontext):
-                remaining = reg_weights.tolist()
-                for part in parts:
-                    folds = self._run(search, folds, remaining, part, tasks, subcontext)
-                    if part > 1:
-                        scores = next(iter(folds[0].candidates.values())).scores
-                        self._check_halving(several=isinstance(scores, dict))
-                        remaining = best_third(folds, remaining, self.refit)
-            found = self._select(scorer, folds, reg_weights, remaining)
+        found: dict[str, Any] = {}
+        with tasks.task(context, attributes=found if self.refit else None):
+            folds, remaining = self._run(search, folds, reg_weights.tolist(), tasks, context)
+            found |= self._select(scorer, folds, reg_weights, remaining)
             if self.refit:
                 best = GaussianEmbedder(**params, reg_weight=found["reg_weight_"])
                 found["best_embedder_"] = tasks.fit(context, "refit", best, X, y, sample_weight)
         for name in [name for name in vars(self) if name[-1] == "_"]:
             delattr(self, name)
-        vars(self).update(found)
+        self.__dict__.update(found)
         return self
 
-    def _run(self, search, folds, reg_weights, part, tasks, context):
+    def _run(self, search, folds, reg_weights, tasks, context):
+        """Train and score the candidates; return the folds, and the weights that remain."""
+        parts = (*RUNGS, 1) if self.halving else (1,)
+        context = context.subcontext("search", max_subtasks=len(parts) * len(folds))
+        with tasks.task(context):
+            for part in parts:
+                folds = self._run_part(search, folds, reg_weights, part, tasks, context)
+                if part > 1:
+                    scores = [each.scores for fold in folds for each in fold.candidates.values()]
+                    self._check_halving(several=any(isinstance(each, dict) for each in scores))
+                    reg_weights = keep_third(folds, reg_weights, self.refit)
+        return folds, reg_weights
+
+    def _run_part(self, search, folds, reg_weights, part, tasks, context):
         """Train and score some weights on all folds, until a part of the training."""
         done, results = [], search.run(folds, reg_weights, part)
-        name, began = type(self).__name__, time.perf_counter()
+        weights = ", ".join(f"{each:g}" for each in reg_weights)
+        title = f"{f'1/{part} of the ' if part > 1 else ''}training with reg_weights {weights}"
+        began = time.perf_counter()
         for i in range(len(folds)):
             with tasks.task(context.subcontext("fold")):
                 done.append(next(results))
-            if self.verbose:
-                print(
-                    f"[{name}] {len(reg_weights)} weights"
-                    f"{f', 1/{part} of the training' if part > 1 else ''}: fold {i + 1} of "
-                    f"{len(folds)}, {time.perf_counter() - began:.1f} s",
-                    flush=True,
-                )
+            seconds = time.perf_counter() - began
+            self._print(f"{title}: fold {i + 1} of {len(folds)}, {seconds:.1f} s")
         return done
 
     def _select(self, scorer, folds, reg_weights, remaining):
@@ -448,10 +451,13 @@ class GaussianEmbedderCV(
             found |= {"best_index_": best, "reg_weight_": float(reg_weights[best])}
             if not callable(self.refit):
                 found["best_score_"] = float(results[f"mean_test_{metric}"][best])
-            if self.verbose:
-                weight = found["reg_weight_"]
-                print(f"[{type(self).__name__}] best reg_weight: {weight:g}", flush=True)
+            self._print(f"best reg_weight: {found['reg_weight_']:g}")
         return found
+
+    def _print(self, line):
+        processes = processes_of(self)
+        if self.verbose and (processes is None or processes.rank == 0):
+            print(f"[{type(self).__name__}] {line}", flush=True)
 
     # Files
 

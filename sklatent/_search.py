@@ -10,14 +10,14 @@ from traceback import format_exc
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import NDArray
+from sklearn.base import is_classifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.model_selection._validation import _score, _warn_or_raise_about_fit_failures
 from sklearn.utils import _safe_indexing, resample
+from sklearn.utils.parallel import Parallel, delayed
 
-from ._data import check_classes
-from ._fit import Fit
+from ._fit import Fit, processes_of
 
 #: Maximum number of samples of a fold on which halving compares weights.
 RUNG_SAMPLES = 100
@@ -38,7 +38,7 @@ class Candidate:
     fit_time, score_time : float
         In seconds.
     scores : float or dict
-        Of the last scoring.
+        Of the last scoring; a fit that failed has error_score.
     """
 
     fit: Fit | None = None
@@ -57,14 +57,11 @@ class Fold:
     train, test : ndarray
         Indices of the training samples and of the test samples.
     candidates : dict of float to Candidate
-    start : Fit or None
-        What all candidates start from: the data, its principal components, and the net.
     """
 
     train: NDArray
     test: NDArray
     candidates: dict[float, Candidate] = field(default_factory=dict)
-    start: Fit | None = None
 
 
 class Scorer:
@@ -78,6 +75,7 @@ class Scorer:
     Attributes
     ----------
     scorer : callable, or dict of callables for several scores
+    error_score : float or "raise"
     """
 
     def __init__(
@@ -92,10 +90,11 @@ class Scorer:
         )
         self._scorer, _ = self._search._get_scorers()
         self.scorer = getattr(self._scorer, "_scorers", self._scorer)
+        self.error_score = error_score
 
     def score(self, candidate: Any, X: Any, y: Any, params: dict[str, Any]) -> Any:
         """Return a candidate's score, or scores by name; error_score if scoring fails."""
-        scores = _score(candidate, X, y, self._scorer, params, self._search.error_score)
+        scores = _score(candidate, X, y, self._scorer, params, self.error_score)
         if isinstance(scores, dict):
             self._search._check_refit_for_multimetric(scores)
         return scores
@@ -104,13 +103,12 @@ class Scorer:
         self, grid: list[dict[str, float]], n_splits: int, out: list[dict[str, Any]]
     ) -> dict[str, Any]:
         """Return ``cv_results_``; warn if some fits failed, and raise if all failed."""
-        error_score = self._search.error_score
-        _warn_or_raise_about_fit_failures(out, error_score)
+        _warn_or_raise_about_fit_failures(out, self.error_score)
         scores = [each["test_scores"] for each in out]
         named = next((each for each in scores if isinstance(each, dict)), {})
         for each in out:
             if named and not isinstance(each["test_scores"], dict):
-                each["test_scores"] = dict.fromkeys(named, error_score)
+                each["test_scores"] = dict.fromkeys(named, self.error_score)
         return self._search._format_results(grid, n_splits, out)
 
     def best_index(self, metric: Any, results: dict[str, Any]) -> int:
@@ -118,116 +116,101 @@ class Scorer:
         return self._search._select_best_index(self._search.refit, metric, results)
 
 
+@dataclass
 class Search:
-    """A search for the best weight: what is the same in all folds.
+    """What the search for the best weight needs on each fold.
 
-    Parameters
+    Attributes
     ----------
     embedder : GaussianEmbedder
         Its ``n_components`` is an int.
-    data : tuple
-        All samples, their labels or None, and their weights or None.
-    classes : ndarray or None
-        All classes, for a classification.
-    error_score : "raise" or float
+    X, y, weight : array-like or None
+        All samples, their labels, and their weights.
     scorer : Scorer
     weighted : bool
         Whether scores are weighted.
     n_jobs : int or None
-        As for `joblib.Parallel`.
+        Number of folds that are fitted at the same time.
     """
 
-    def __init__(
-        self,
-        embedder: Any,
-        data: tuple[Any, Any, Any],
-        classes: Any,
-        error_score: Any,
-        scorer: Scorer,
-        weighted: bool,
-        n_jobs: int | None,
-    ) -> None:
-        self.embedder = embedder
-        self.data = data
-        self.classes = classes
-        self.error_score = error_score
-        self.scorer = scorer
-        self.weighted = weighted
-        self.n_jobs = n_jobs
+    embedder: Any
+    X: Any
+    y: Any
+    weight: Any
+    scorer: Scorer
+    weighted: bool
+    n_jobs: int | None
 
     def run(self, folds: list[Fold], reg_weights: list[float], part: int) -> Iterator[Fold]:
-        """Train some weights until a part of the training, and score them; yield each fold.
-
-        Parameters
-        ----------
-        folds : list of Fold
-        reg_weights : list of float
-        part : int
-            Train until 1 / `part` of the epochs.
-        """
+        """Train some weights until 1 / `part` of the training, and score them; yield each fold."""
         parallel = Parallel(n_jobs=self.n_jobs, return_as="generator")
         return parallel(delayed(self._run_fold)(fold, reg_weights, part) for fold in folds)
 
     def _run_fold(self, fold: Fold, reg_weights: list[float], part: int) -> Fold:
+        processes = processes_of(self.embedder)
+        start: Fit | None = None
         for reg_weight in reg_weights:
             candidate = fold.candidates.setdefault(reg_weight, Candidate())
             began = time.perf_counter()
             embedder = None
             try:
                 if candidate.error is None:
-                    embedder = self._train(fold, candidate, reg_weight, part)
+                    if candidate.fit is None:
+                        start = start or self._start(fold.train)
+                        candidate.fit = start.with_weight(reg_weight)
+                    embedder = candidate.fit.train_until(part)
             except Exception:
-                if self.error_score == "raise":
+                if self.scorer.error_score == "raise":
                     raise
-                candidate.fit, candidate.error = None, format_exc()
+                candidate.error = format_exc()
+            if embedder is None or part == 1:
+                candidate.fit = None
             trained = time.perf_counter()
             candidate.fit_time += trained - began
-            candidate.scores = self.error_score
+            candidate.scores = self.scorer.error_score
             if embedder is not None:
                 candidate.scores = self._score(embedder, fold.test, part)
+            if processes is not None:  # all processes must select the same weights
+                candidate.scores = processes.of_main(candidate.scores)
             candidate.score_time += time.perf_counter() - trained
-        if part == 1:
-            fold.start = None
         return fold
 
-    def _train(self, fold: Fold, candidate: Candidate, reg_weight: float, part: int) -> Any:
-        if candidate.fit is None:
-            if fold.start is None:
-                fold.start = self._start(fold.train)
-            candidate.fit = fold.start.with_weight(reg_weight)
-        embedder = candidate.fit.train_until(part)
-        if part == 1:
-            candidate.fit = None
-        return embedder
-
     def _start(self, train: NDArray) -> Fit:
-        X, y, weight = (None if each is None else _safe_indexing(each, train) for each in self.data)
-        fit = Fit.start(copy.copy(self.embedder), X, y, weight, self.classes)
-        if self.classes is not None:
-            check_classes(fit.data.y)
+        """Return what all candidates start from: the data, its principal components, and a net."""
+        embedder = copy.copy(self.embedder)
+        # As in a grid search, all folds start from the same state of a RandomState.
+        embedder.random_state = copy.deepcopy(embedder.random_state)
+        fit = Fit.start(embedder, *self._part(train))
         fit.set_aside(fit.n_valid)
-        fit.tasks = None  # of this process
+        fit.tasks = None  # it belongs to this process
         return fit
 
     def _score(self, embedder: Any, test: NDArray, part: int) -> Any:
         if part > 1 and len(test) > RUNG_SAMPLES:
-            classes = None if self.classes is None else _safe_indexing(self.data[1], test)
+            classes = _safe_indexing(self.y, test) if is_classifier(embedder) else None
             test = resample(
                 test, replace=False, n_samples=RUNG_SAMPLES, random_state=0, stratify=classes
             )
-        X, y, weight = (None if each is None else _safe_indexing(each, test) for each in self.data)
+        X, y, weight = self._part(test)
         return self.scorer.score(embedder, X, y, {"sample_weight": weight} if self.weighted else {})
 
+    def _part(self, index: NDArray) -> Iterator[Any]:
+        """Yield the samples with these indices, their labels and their weights."""
+        for each in (self.X, self.y, self.weight):
+            yield None if each is None else _safe_indexing(each, index)
 
-def best_third(folds: list[Fold], reg_weights: list[float], metric: str | None) -> list[float]:
-    """Return the third of the weights with the best mean score over the folds, at least one.
+
+def keep_third(folds: list[Fold], reg_weights: list[float], metric: Any) -> list[float]:
+    """Drop all but a third of the weights; return those with the best mean scores over the folds.
+
+    At least one weight is kept, and all if no weight has a score.
 
     Parameters
     ----------
     folds : list of Fold
     reg_weights : list of float
-        In ascending order of the result's preference for equal scores.
-    metric : str or None
+        Of weights with equal scores, the first is better.
+    metric : str
         Name of the score, if there are several.
     """
     means = []
@@ -238,5 +221,8 @@ def best_third(folds: list[Fold], reg_weights: list[float], metric: str | None) 
     if np.isnan(means).all():
         return reg_weights
     order = np.argsort(-np.nan_to_num(means, nan=-np.inf), kind="stable")
-    kept = set(order[: max(1, len(reg_weights) // 3)].tolist())
-    return [each for i, each in enumerate(reg_weights) if i in kept]
+    kept = [reg_weights[i] for i in sorted(order[: max(1, len(reg_weights) // 3)])]
+    for fold in folds:
+        for reg_weight in set(reg_weights) - set(kept):
+            fold.candidates[reg_weight].fit = None  # free its memory
+    return kept
