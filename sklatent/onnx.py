@@ -70,7 +70,7 @@ def register_converters() -> None:
         ) from error
     for estimator, convert in (
         (GaussianEmbedder, _embedder),
-        (GaussianEmbedderCV, _embedder),
+        (GaussianEmbedderCV, _best_embedder),
         (Gaussianizer, _gaussianizer),
     ):
         update_registered_converter(
@@ -197,6 +197,10 @@ def _embedder(graph: _Graph, embedder: GaussianEmbedder, x: str, dtype: type) ->
         elif calibration is not None:
             u = graph.affine(u, *_matrix_and_offset(calibration))
     return graph.affine(u, model.target.factor.T, model.target.mean)
+
+
+def _best_embedder(graph: _Graph, search: GaussianEmbedderCV, x: str, dtype: type) -> str:
+    return _embedder(graph, search.best_embedder_, x, dtype)
 
 
 def _gaussianizer(graph: _Graph, gaussianizer: Gaussianizer, x: str, dtype: type) -> str:

@@ -17,8 +17,9 @@ def last_step(estimator: Any) -> Any:
 def unwrap(estimator: Any) -> Any:
     """Return the fitted estimator inside nested pipelines (their last step) and searches."""
     estimator = last_step(estimator)
-    while hasattr(estimator, "best_estimator_"):
-        estimator = last_step(estimator.best_estimator_)
+    for name in ("best_estimator_", "best_embedder_"):
+        if hasattr(estimator, name):
+            return unwrap(getattr(estimator, name))
     return estimator
 
 

@@ -111,7 +111,7 @@ def test_a_parameter_set_since_changes_nothing():
 def test_a_search_shows_the_weight_it_chose():
     search = GaussianEmbedderCV(reg_weights=[0.3], cv=2, **KWARGS).fit(X)
     pipeline = make_pipeline(FunctionTransformer(), GaussianEmbedder(reg_weight=0.3, **KWARGS))
-    for estimator, embedder in ((search, search), (pipeline.fit(X), pipeline[-1])):
+    for estimator, embedder in ((search, search.best_embedder_), (pipeline.fit(X), pipeline[-1])):
         display = LossCurveDisplay.from_estimator(estimator)
         expected = 0.3 * np.array(embedder.regularizer_curve_)
         np.testing.assert_allclose(display.regularizer, expected, rtol=1e-4)
