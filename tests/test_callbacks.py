@@ -385,9 +385,11 @@ def test_tasks_that_can_use_y_get_no_other_y():
 # Searches and pipelines
 
 
-@pytest.mark.parametrize("params", [{}, {"halving": True}, {"task": None}])
+@pytest.mark.parametrize(
+    ("params", "n_folds"), [({}, 2), ({"halving": True}, 3 * 2), ({"task": None}, 2)]
+)
 @pytest.mark.filterwarnings("ignore:task=None trains")
-def test_tasks_of_a_search_are_the_epochs_of_its_stack_and_its_last_fit(params):
+def test_tasks_of_a_search_are_its_folds_and_its_last_fit(params, n_folds):
     params = params | {"scoring": gaussianity_scorer}
     record = Propagated()
     model = search(**params).set_callbacks(record).fit(X)
@@ -396,35 +398,22 @@ def test_tasks_of_a_search_are_the_epochs_of_its_stack_and_its_last_fit(params):
     name = "GaussianEmbedderCV"
     assert begun == [
         (name, "fit"),
-        *[(name, "search"), *[(name, "epoch")] * 3],
-        *[(name, "score"), *[(name, "candidate")] * 4],
+        *[(name, "search"), *[(name, "fold")] * n_folds],
         *[("GaussianEmbedder", "fit"), *[("GaussianEmbedder", "epoch")] * 3],
     ]
-    assert record.data[(0,)]["most"] == 3
-    assert record.data[(0, 0)]["most"] == 3
-    assert record.data[(0, 1)]["most"] == 4
+    assert record.data[(0,)]["most"] == 2
+    assert record.data[(0, 0)]["most"] == n_folds
+    assert record.data[(0, 1)]["most"] == 3
     expected = search(**params).fit(X)
     np.testing.assert_array_equal(model.transform(X), expected.transform(X))
     assert not hasattr(model.best_embedder_, "_skl_callbacks")
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot be stacked")
-def test_tasks_of_a_search_that_is_not_stacked_are_its_candidates():
+def test_tasks_of_a_search_without_a_last_fit():
     record = Record()
-    optimizer = {"optimizer": torch.optim.SGD}
-    search(net_params=optimizer, refit=False).set_callbacks(record).fit(X)
-    assert record.balanced
-    candidates = ["candidate"] * 4
-    assert record.names("end") == [*candidates, "search", *candidates, "score", "fit"]
-    assert record.data[(0,)]["most"] == 2
-
-
-def test_a_callback_can_stop_the_search():
-    record = Record(("end", "epoch"), lambda: True)
-    model = search(refit=False).set_callbacks(record).fit(X)
-    assert record.names("end")[:2] == ["epoch", "search"]
-    expected = search(refit=False, max_iter=1).fit(X).cv_results_["mean_test_score"]
-    np.testing.assert_array_equal(model.cv_results_["mean_test_score"], expected)
+    search(refit=False).set_callbacks(record).fit(X)
+    assert record.names("end") == ["fold", "fold", "search", "fit"]
+    assert record.data[(0,)]["most"] == 1
 
 
 def test_a_search_that_fails_ends_its_tasks():
@@ -436,7 +425,7 @@ def test_a_search_that_fails_ends_its_tasks():
     with pytest.raises(RuntimeError, match="mine"):
         model.fit(X)
     assert record.balanced
-    assert record.names("end")[-3:] == ["candidate", "score", "fit"]
+    assert record.names("end") == ["fold", "search", "fit"]
 
 
 def test_scoring_monitor_scores_a_search_at_its_end():
@@ -488,8 +477,7 @@ def test_progress_bar_of_gaussian_embedder_cv_and_gaussianizer(capsys):
         "Pipeline - fit-transform-gaussianizer | Gaussianizer - fit #0",
         "Pipeline - fit-final-estimator | GaussianEmbedderCV - fit #1",
         "GaussianEmbedderCV - search #0",
-        "GaussianEmbedderCV - score #1",
-        "GaussianEmbedderCV - refit | GaussianEmbedder - fit #2",
+        "GaussianEmbedderCV - refit | GaussianEmbedder - fit #1",
     ]
 
 
@@ -540,18 +528,18 @@ def test_verbose_prints_a_line_per_batch_of_a_stream(capsys):
     assert stream.n_iter_ == 2
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot be stacked")
 def test_verbose_prints_the_progress_of_a_search(capsys):
     model = search(verbose=1).fit(X)
-    title, names, row, best, last, *_ = table(capsys)
-    assert " ".join(title) == "[GaussianEmbedderCV, 4 candidates]"
-    assert names == ["epoch", "step", "candidates", "time"]
-    assert row[:3] == ["3", "3", "4"]
-    assert best[-1] == f"{model.reg_weight_:g}"
-    assert last == ["[GaussianEmbedder]"]
-    search(verbose=1, net_params={"optimizer": torch.optim.SGD}, refit=False).fit(X)
-    *candidates, _ = table(capsys)
-    assert [row[1:4] for row in candidates] == [["candidate", str(i), "of"] for i in (1, 2, 3, 4)]
+    first, second, best, *refit = capsys.readouterr().out.splitlines()
+    assert first.startswith("[GaussianEmbedderCV] training with reg_weights 0.1, 1: fold 1 of 2, ")
+    assert second.startswith("[GaussianEmbedderCV] training with reg_weights 0.1, 1: fold 2 of 2, ")
+    assert best == f"[GaussianEmbedderCV] best reg_weight: {model.reg_weight_:g}"
+    assert refit[0] == "[GaussianEmbedder]"
+    model = search(verbose=1, halving=True, refit=False).fit(X)
+    *folds, _ = (line.split(": ")[0] for line in capsys.readouterr().out.splitlines())
+    kept = f"training with reg_weights {model.reg_weight_:g}"
+    rungs = ["1/9 of the training with reg_weights 0.1, 1", f"1/3 of the {kept}", kept]
+    assert folds == [f"[GaussianEmbedderCV] {rung}" for rung in rungs for _ in range(2)]
 
 
 # Copies
@@ -665,15 +653,14 @@ class Writer:
         self.scalars.setdefault(tag, []).append(scalar_value)
 
 
-def test_candidates_that_train_alone_share_the_writer_of_a_logger():
+def test_candidates_share_the_writer_of_a_logger():
     writer = Writer()
     logger = skorch_callbacks.TensorBoard(writer, close_after_train=False)
     params = {"max_iter": 2, "early_stopping": False, "random_state": 0}
     model = GaussianEmbedderCV(
         2, reg_weights=[0.1, 1.0], cv=2, net_params={"callbacks": [("log", logger)]}, **params
     )
-    with pytest.warns(UserWarning, match="cannot be stacked"):
-        model.fit(X)
+    model.fit(X)
     assert len(writer.scalars["Loss/train_loss"]) == (2 * 2 + 1) * 2  # fits, and epochs
 
 

@@ -96,7 +96,7 @@ def test_cuda_gives_what_the_cpu_gives(regularizer):
 
 
 @needs_cuda
-def test_a_stack_on_cuda_gives_what_the_cpu_gives():
+def test_a_search_on_cuda_gives_what_the_cpu_gives():
     given = {**LESS, "reg_weights": [0.1, 10.0], "cv": 2}
     expected = GaussianEmbedderCV(2, **given).fit(X)
     embedder = GaussianEmbedderCV(2, device="cuda", **given).fit(X)

@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Stochastic Optimizer"),
     pytest.mark.filterwarnings("ignore:task=None trains"),
     pytest.mark.filterwarnings("ignore:The log-likelihood of"),
-    pytest.mark.filterwarnings("ignore:encoder=.* cannot be stacked"),
 ]
 
 X, y = (part[:300] for part in load_digits(return_X_y=True))

@@ -9,7 +9,6 @@ from torch import nn
 from torch.testing import assert_close
 
 from sklatent.networks import MLP, Autoencoder, Decoder, Encoder, Gated, Linear
-from sklatent.training.stack import stack_modules
 
 N, P, K = 50, 13, 3
 X = torch.from_numpy(WINE[:N])
@@ -19,53 +18,21 @@ def normal(*shape, seed=1):
     return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
 
 
-def linear(seed=0, skip=None, log_var=None):
-    return Linear(P, K, generator=seeded(seed))
+def mlp():
+    return MLP(P, K, (8, 6), generator=seeded())
 
 
-def mlp(seed=0, skip=None, log_var=None):
-    return MLP(P, K, (8, 6), generator=seeded(seed))
+def encoder(skip=None):
+    return Encoder(mlp(), skip)
 
 
-def encoder(seed=0, skip=None, log_var=None):
-    return Encoder(mlp(seed), skip)
+def stochastic_encoder(skip, log_var):
+    return Encoder(MLP(P, 2 * K, (8,), generator=seeded()), skip, log_var)
 
 
-def stochastic_encoder(seed=0, skip=None, log_var=None):
-    return Encoder(MLP(P, 2 * K, (8,), generator=seeded(seed)), skip, log_var)
-
-
-def autoencoder(seed=0, skip=None, log_var=None):
-    network = MLP(K, P, (8,), generator=seeded(seed + 10))
-    decoder = Decoder(network, None if skip is None else skip.mT)
-    return Autoencoder(stochastic_encoder(seed, skip, log_var), decoder)
-
-
-def tensors(output):
-    """The tensors of a module's output, flat."""
-    if isinstance(output, tuple):
-        return [tensor for part in output if part is not None for tensor in tensors(part)]
-    return [output]
-
-
-@pytest.mark.parametrize("with_skip", [True, False])
-@pytest.mark.parametrize("build", [linear, mlp, encoder, stochastic_encoder, autoencoder])
-def test_stack_equals_loop_over_its_models(build, with_skip):
-    skips = normal(3, K, P) if with_skip else [None] * 3
-    log_vars, x = normal(3, K), normal(3, N, P)
-    noise = (normal(3, N, K),) if build in (stochastic_encoder, autoencoder) else ()
-    models = [build(i, skips[i], log_vars[i]).double() for i in range(3)]
-    stack = stack_modules(models, torch.arange(3))
-    outputs = tensors(stack(x, *noise))
-    sum(output.sin().sum() for output in outputs).backward()
-
-    for i, one in enumerate(models):
-        expected = tensors(one(x[i], *[e[i] for e in noise]))
-        sum(output.sin().sum() for output in expected).backward()
-        for output, wanted in zip(outputs, expected, strict=True):
-            assert_close(output[i], wanted)
-        for a, b in zip(stack.parameters(), one.parameters(), strict=True):
-            assert_close(a.grad[i], b.grad)
+def autoencoder(skip, log_var):
+    decoder = Decoder(MLP(K, P, (8,), generator=seeded(10)), skip.mT)
+    return Autoencoder(stochastic_encoder(skip, log_var), decoder)
 
 
 def test_plain_linear_is_torch_linear():
@@ -120,13 +87,12 @@ def test_gated_module_starts_at_zero_and_learns():
     assert_close(gated(X.float()), gated.module(X.float()) * gains)
 
 
-@pytest.mark.parametrize("build", [linear, mlp])
-def test_weights_come_from_the_generator_alone(build):
+def test_weights_come_from_the_generator_alone():
     state = torch.get_rng_state()
-    first = build()
+    first = mlp()
     assert torch.equal(torch.get_rng_state(), state)
     torch.rand(5)
-    second = build()
+    second = mlp()
     torch.set_rng_state(state)
     for a, b in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(a, b)
@@ -154,14 +120,14 @@ def test_skip_is_not_trained():
 
 
 def test_deterministic_sample_is_the_mean():
-    embedding = encoder(0, normal(K, P), None).double()(X, normal(N, K))
+    embedding = encoder(normal(K, P)).double()(X, normal(N, K))
     assert embedding.log_var is None
     assert torch.equal(embedding.sample, embedding.mean)
 
 
 def test_stochastic_sample_is_mean_plus_scaled_noise():
     noise = normal(N, K, seed=5)
-    module = stochastic_encoder(0, normal(K, P), normal(K)).double()
+    module = stochastic_encoder(normal(K, P), normal(K)).double()
     mean, log_var, sample = module(X, noise)
     assert_close(sample, mean + torch.exp(log_var / 2) * noise)
     assert torch.equal(module(X).sample, mean)
@@ -177,7 +143,7 @@ def test_encoder_starts_at_its_skip_and_log_variance():
 
 
 def test_autoencoder_decodes_the_sample():
-    module = autoencoder(0, normal(K, P), normal(K)).double()
+    module = autoencoder(normal(K, P), normal(K)).double()
     embedding, output = module(X, normal(N, K, seed=5))
     assert torch.equal(output, module.decoder(embedding.sample))
 

@@ -468,14 +468,10 @@ print(info().d - before)
 
 def test_warnings_point_at_the_callers_line():
     embedder = GaussianEmbedder(2, task=None, max_iter=1, random_state=0)
-    search = GaussianEmbedderCV(
-        2, reg_weights=[1], cv=2, encoder=torch.nn.Linear, max_iter=0, random_state=0
-    )
     cases = [
         ("task=None", lambda: embedder.fit(X)),
         ("Stochastic", lambda: embedder.fit(X)),
         ("task=None", lambda: make_pipeline(StandardScaler(), embedder).fit(X)),
-        ("cannot be stacked", lambda: search.fit(X)),
     ]
     for message, fit in cases:
         with warnings.catch_warnings(record=True) as caught:

@@ -16,7 +16,7 @@ from torch.testing import assert_close
 
 from sklatent import GaussianEmbedder, GaussianEmbedderCV, _fit
 from sklatent.calibration import AffineCalibration
-from sklatent.training import net, stack
+from sklatent.training import net
 
 X, LABELS = (array[:400] for array in load_digits(return_X_y=True))
 
@@ -79,20 +79,6 @@ def test_patience_may_have_no_end():
     assert embedder(max_iter=2, n_iter_no_change=10**30).fit(X).n_iter_ == 2
 
 
-def test_candidates_of_long_epochs_train_as_alone():
-    train, test = np.arange(300), np.arange(300, 400)
-    params = {"batch_size": 5, "max_iter": 2, "early_stopping": False}
-    params |= {"hidden_layer_sizes": (8,), "random_state": 0}
-    search = GaussianEmbedderCV(4, reg_weights=[0.1, 1], cv=[(train, test)], refit=False, **params)
-    scores = search.fit(X).cv_results_["mean_test_score"]
-    for reg_weight, score in zip([0.1, 1], scores, strict=True):
-        alone = GaussianEmbedder(4, reg_weight=reg_weight, **params)
-        with pytest.warns(ConvergenceWarning):
-            alone.fit(X[train])
-        assert len(alone.loss_curve_) == 4
-        assert score == pytest.approx(alone.score(X[test]), rel=1e-4)
-
-
 def test_validation_set_has_a_largest_size(monkeypatch):
     monkeypatch.setattr(_fit, "MOST_VALID", 7)
     model = embedder(max_iter=0, net_params={"callbacks": [KeepData()]}).fit(X)
@@ -137,10 +123,10 @@ def test_halving_knows_the_length_of_auto(monkeypatch):
         return -embedder.reg_weight
 
     GaussianEmbedderCV(
-        2, reg_weights=[1, 2, 3, 4], cv=2, scoring=low_is_better, halving=True, refit=False,
+        2, reg_weights=[1, 2, 3, 4, 5, 6], cv=2, scoring=low_is_better, halving=True, refit=False,
         hidden_layer_sizes=(8,), random_state=0,
     ).fit(X)  # fmt: skip
-    assert epochs == {1: 9, 2: 3, 3: 1, 4: 1}
+    assert epochs == {1: 9, 2: 3, 3: 1, 4: 1, 5: 1, 6: 1}
 
 
 # Interrupts
@@ -197,38 +183,39 @@ def test_an_interrupted_batch_of_a_stream_is_undone():
     np.testing.assert_array_equal(model.transform(X), before)
 
 
-def test_searches_end_with_an_interrupt(monkeypatch):
-    grid = {"reg_weight": [0.1, 1]}
-    interrupted = embedder(net_params={"callbacks": [At(2)]})
-    with pytest.raises(KeyboardInterrupt):
-        GridSearchCV(interrupted, grid, cv=2).fit(X)
-
-    search = GaussianEmbedderCV(4, reg_weights=[0.1, 1], cv=2, hidden_layer_sizes=(8,), max_iter=4)
-    search.set_params(net_params={"callbacks": [At(2)]})
-    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="cannot be stacked"):
+@pytest.mark.parametrize("halving", [False, True])
+def test_searches_end_with_an_interrupt(halving):
+    params = {"hidden_layer_sizes": (8,), "max_iter": 9, "random_state": 0}
+    net_params = {"callbacks": [At(2)]}
+    grid = GridSearchCV(
+        GaussianEmbedder(4, net_params=net_params, **params), {"reg_weight": [0.1]}, cv=2
+    )
+    search = GaussianEmbedderCV(4, reg_weights=[0.1, 1], cv=2, halving=halving, **params)
+    with pytest.warns(ConvergenceWarning):
         search.fit(X)
-    assert not hasattr(search, "net_")
+    before = vars(search).copy()
+    for each in (grid, search.set_params(net_params=net_params)):
+        with pytest.raises(KeyboardInterrupt):
+            each.fit(X)
+    assert vars(search) == before | {"net_params": net_params}
 
-    at = At(2)
-    monkeypatch.setattr(stack.RemoveDone, "on_epoch_begin", at.on_epoch_end)
-    search.set_params(net_params=None)
-    with pytest.raises(KeyboardInterrupt):
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_a_search_whose_last_fit_fails_keeps_its_state(error):
+    class Late(Callback):
+        def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+            if len(dataset_train) + len(dataset_valid) == len(X) and len(net.history) == 2:
+                raise error
+
+    params = {"hidden_layer_sizes": (8,), "max_iter": 4, "random_state": 0}
+    search = GaussianEmbedderCV(4, reg_weights=[0.1, 1], cv=2, **params)
+    with pytest.warns(ConvergenceWarning):
         search.fit(X)
-    assert not hasattr(search, "net_")
-
-
-def test_a_search_interrupted_in_its_last_fit_is_not_fitted():
-    class Late(At):
-        def on_train_begin(self, net, X=None, **kwargs):
-            self.length = 2 if len(X[0]) + len(X[1]) == 400 else 0
-
-    search = GaussianEmbedderCV(
-        4, reg_weights=[0.1], cv=2, hidden_layer_sizes=(8,), max_iter=4,
-        net_params={"callbacks": [Late(0)]},
-    )  # fmt: skip
-    with pytest.raises(KeyboardInterrupt), pytest.warns(UserWarning, match="cannot be stacked"):
-        search.fit(X)
-    assert vars(search).keys() == search.get_params(deep=False).keys()
+    before = vars(search).copy()
+    changed = {"net_params": {"callbacks": [Late()]}, "reg_weights": [10]}
+    with pytest.raises(error):
+        search.set_params(**changed).fit(X)
+    assert vars(search) == before | changed
 
 
 SCRIPT = """

@@ -20,7 +20,6 @@ from sklatent._fit import Fit
 from sklatent.metrics import epps_pulley_test
 from sklatent.networks import MLP, Embedding
 from sklatent.regularizers import Adversarial, MomentMatching, SlicedEppsPulley
-from sklatent.training.stack import stack_modules
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Stochastic Optimizer:sklearn.exceptions.ConvergenceWarning"
@@ -269,20 +268,6 @@ def test_gradient_penalty_of_a_linear_critic(loss, norm):
 def test_gradient_of_the_encoders_loss(form):
     critic, v, u = small(3), draws(6, 3), draws(6, 3, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(lambda u: Adversarial(**form).encoder_loss(critic, v, u), u)
-
-
-@every_form
-def test_leading_axes_equal_a_loop_over_models(form):
-    adversary, singles = Adversarial(**form), [small(2, seed=seed) for seed in range(3)]
-    critic = stack_modules(singles, torch.arange(3))
-    v, u = draws(3, 20, 2), draws(3, 20, 2, seed=1)
-    together = adversary.encoder_loss(critic, v, u)
-    critics = adversary.critic_loss(critic, v, u, generator=seeded())
-    one_by_one = seeded()
-    for i, single in enumerate(singles):
-        assert_close(together[i], adversary.encoder_loss(single, v[i], u[i]))
-        loss = adversary.critic_loss(single, v[i], u[i], generator=one_by_one)
-        assert_close(critics[i], loss)
 
 
 @every_loss
