@@ -774,7 +774,7 @@ def test_a_ring_becomes_more_gaussian():
 
 # Training against a critic is chaotic: rounding, which depends on the processor's vector instructions,
 # decides between ends that differ as those of two seeds do, up to tenfold. The bound is what every
-# seed should keep: half of the least of all that were measured. See the benchmarks for these.
+# seed should keep: half of the least of all that were measured, 15 for "wgan" and the ring.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "epochs"),
@@ -789,7 +789,7 @@ def test_a_ring_becomes_more_gaussian():
 @pytest.mark.parametrize("source", SOURCES)
 def test_held_out_effect_size_falls(source, form, epochs):
     settings = {"max_iter": epochs[source], "early_stopping": False}
-    assert fall(SOURCES[source], form, **settings) > 4
+    assert fall(SOURCES[source], form, **settings) > 7
 
 
 @pytest.mark.slow
