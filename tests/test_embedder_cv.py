@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from common import absolute
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_wine
@@ -86,10 +87,6 @@ class Square(Regularizer):
 
 def dropout(p, k):
     return torch.nn.Sequential(torch.nn.Linear(p, k), torch.nn.Dropout(0.2))
-
-
-def absolute(x_hat, x):
-    return (x_hat - x).abs()
 
 
 def own_task(x, z, output, y):
