@@ -622,11 +622,11 @@ def test_a_fitted_task_decides_over_the_parameter():
     assert not get_tags(regressor).target_tags.required
     assert regressor.posterior(X).std.shape == (len(X), 2)
     assert regressor.score(X) == pytest.approx(regressor.score_samples(X).mean())
-    # A fit that fails leaves nothing fitted: the parameters decide again.
+    # A fit that fails leaves the fitted task.
     with pytest.raises(ValueError, match="contains NaN"):
         regressor.fit(np.full_like(X, np.nan), y)
-    assert hasattr(regressor, "predict")
-    assert not hasattr(regressor, "posterior")
+    assert not hasattr(regressor, "predict")
+    assert hasattr(regressor, "posterior")
 
 
 def test_methods_that_are_absent_say_which_task_or_regularizer_has_them():
