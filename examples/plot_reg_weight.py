@@ -47,9 +47,9 @@ folds = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X_train, y_t
 # A first idea: the best reconstruction
 # -------------------------------------
 #
-# `GaussianEmbedderCV` trains all weights and folds together, as one stacked network, and can
-# compute several scores. R^2 is the share of the variance that the reconstruction explains. A
-# reconstruction does not need a Gaussian embedding, so R^2 always favors the smallest weight.
+# `GaussianEmbedderCV` fits each weight on each fold, and can compute several scores. R^2 is the
+# share of the variance that the reconstruction explains. A reconstruction does not need a Gaussian
+# embedding, so R^2 always favors the smallest weight.
 
 search = GaussianEmbedderCV(
     8,
@@ -101,7 +101,7 @@ print("selected by the log-likelihood:", REG_WEIGHTS[np.argmax(likelihood)])
 #
 # `GaussianEmbedderCV` ignores the steps after the embedding. If the pipeline ends with a
 # classifier, search the pipeline: `GridSearchCV` scores each weight by the accuracy of the whole
-# pipeline. `GridSearchCV` fits one embedder after another, so the search takes longer.
+# pipeline.
 
 pipeline = make_pipeline(GaussianEmbedder(8, **params), LogisticRegression(max_iter=1000))
 grid = GridSearchCV(pipeline, {"gaussianembedder__reg_weight": REG_WEIGHTS}, cv=folds)

@@ -8,7 +8,7 @@ from common import WINE as X
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
-from sklatent import GaussianEmbedder
+from sklatent import GaussianEmbedder, GaussianEmbedderCV
 
 da = pytest.importorskip("dask.array", reason="needs the extra dask")
 distributed = pytest.importorskip("distributed", reason="needs the extra dask")
@@ -31,13 +31,17 @@ def client():
 
 
 def test_searches_and_scores_on_a_cluster_are_those_without_one(client):
-    search = GridSearchCV(GaussianEmbedder(2, **LESS), {"reg_weight": [0.1, 10.0]}, cv=2)
-    alone = clone(search).fit(X)
-    with joblib.parallel_config(backend="dask"):
-        search.fit(X)
-    for key in ("split0_test_score", "split1_test_score"):
-        np.testing.assert_allclose(search.cv_results_[key], alone.cv_results_[key], rtol=1e-5)
-    np.testing.assert_allclose(search.transform(X), alone.transform(X), atol=1e-5)
+    searches = (
+        GridSearchCV(GaussianEmbedder(2, **LESS), {"reg_weight": [0.1, 10.0]}, cv=2),
+        GaussianEmbedderCV(2, reg_weights=[0.1, 10.0], cv=2, halving=True, **LESS),
+    )
+    for search in searches:
+        alone = clone(search).fit(X)
+        with joblib.parallel_config(backend="dask"):
+            search.fit(X)
+        for key in ("split0_test_score", "split1_test_score"):
+            np.testing.assert_allclose(search.cv_results_[key], alone.cv_results_[key], rtol=1e-5)
+        np.testing.assert_allclose(search.transform(X), alone.transform(X), atol=1e-5)
     classifier = GaussianEmbedder(2, task="classification", **LESS)
     expected = cross_val_score(classifier, X, Y, cv=2)
     with joblib.parallel_config(backend="dask"):
