@@ -181,9 +181,7 @@ class WithSkip(nn.Module):
 
     def through_skip(self, x: Tensor, y: Tensor) -> Tensor:
         """Add the linear map of x to y."""
-        if self.skip is None:
-            return y
-        return torch.addmm(y, x, self.skip.T) if y.ndim == 2 else y + F.linear(x, self.skip)
+        return y if self.skip is None else torch.addmm(y, x, self.skip.T)
 
 
 class Encoder(WithSkip):

@@ -48,7 +48,7 @@ class LossCurves(Callback):
         self, net: Any, batch: Any = None, training: bool = False, **step: Any
     ) -> None:
         if training:
-            n = batch[0].shape[-2]
+            n = len(batch[0])
             losses = step["losses"]
             if "critic_loss" in step:
                 losses = torch.cat([losses, step["critic_loss"].unsqueeze(0)])

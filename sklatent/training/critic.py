@@ -15,7 +15,7 @@ class Critic:
     Parameters
     ----------
     module : Module
-        Maps (..., n, q) to (..., n, 1).
+        Maps (n, q) to (n, 1).
     regularizer : Adversarial
 
     Attributes
@@ -44,13 +44,13 @@ class Critic:
     def train(
         self, autoencoder: Autoencoder, x: Tensor, u: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Take the critic's steps for one step of the encoder; return its mean loss per model.
+        """Take the critic's steps for one step of the encoder; return its mean loss.
 
         Parameters
         ----------
         autoencoder : Autoencoder
             Its decoder computes the pairs of joint inference.
-        x, u : Tensor of shapes (..., n, p), (..., n, k)
+        x, u : Tensor of shapes (n, p), (n, k)
             A batch and its embedding.
         generator : torch.Generator
         """
@@ -62,7 +62,7 @@ class Critic:
         shares = [0] * (n_steps - 1) + [n_steps] if lazy else [1] * n_steps
         losses = [self._step(autoencoder, x, u, share, generator) for share in shares]
         self.module.requires_grad_(False)
-        return torch.stack(losses).mean(dim=0)
+        return torch.stack(losses).mean()
 
     def _step(
         self,
@@ -76,14 +76,14 @@ class Critic:
             prior, encoded = self._pairs(autoencoder, x, u, generator)
         self.optimizer.zero_grad()
         loss = self.regularizer.critic_loss(self.module, prior, encoded, penalty_share, generator)
-        loss.sum().backward()
+        loss.backward()
         self.optimizer.step()
         return loss.detach()
 
     def encoder_loss(
         self, autoencoder: Autoencoder, x: Tensor, u: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Return the critic's term of the encoder's loss per model, in place of a regularizer."""
+        """Return the critic's term of the encoder's loss, in place of a regularizer."""
         pairs = self._pairs(autoencoder, x, u, generator)
         return self.regularizer.encoder_loss(self.module, *pairs)
 
@@ -106,4 +106,4 @@ class Critic:
         if not self.regularizer.joint:
             return v, u
         decoded = cast(Decoder, autoencoder.decoder)(v)
-        return torch.cat([decoded, v], dim=-1), torch.cat([x.expand_as(decoded), u], dim=-1)
+        return torch.cat([decoded, v], dim=-1), torch.cat([x, u], dim=-1)

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
@@ -73,19 +74,18 @@ class Processes:
         Parameters
         ----------
         module : Autoencoder
-        x : Tensor of shape (..., n, p)
-        noise : Tensor of shape (..., n, k) or None
+        x : Tensor of shape (n, p)
+        noise : Tensor of shape (n, k) or None
         """
-        axis, n = x.ndim - 2, x.shape[-2]
+        n = len(x)
         most = -(-n // self.size)
         # The last shares repeat the last sample, so that all shares have equally many.
         index = torch.arange(self.rank * most, (self.rank + 1) * most, device=x.device)
         index = index.clamp_(max=n - 1)
-        own = None if noise is None else noise.index_select(axis, index)
-        embedding, output = module(x.index_select(axis, index), own)
+        embedding, output = module(x[index], None if noise is None else noise[index])
 
         def gathered(share: Tensor | None) -> Any:
-            return None if share is None else _Gather.apply(share, axis, n, self.rank)
+            return None if share is None else _Gather.apply(share, n, self.rank)
 
         mean = gathered(embedding.mean)
         sample = mean
@@ -117,19 +117,15 @@ class _Gather(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, share: Tensor, axis: int, n: int, rank: int) -> Tensor:
+    def forward(ctx: Any, share: Tensor, n: int, rank: int) -> Tensor:
         from accelerate.utils import gather
 
-        ctx.axis, ctx.most, ctx.begin = axis, share.shape[axis], rank * share.shape[axis]
-        return gather(share.movedim(axis, 0))[:n].movedim(0, axis)
+        ctx.most, ctx.begin = len(share), rank * len(share)
+        return gather(share)[:n]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]  # torch: *grads
-        n = gradient.shape[ctx.axis]
-        begin, end = min(ctx.begin, n), min(ctx.begin + ctx.most, n)
-        shape = list(gradient.shape)
-        shape[ctx.axis] = ctx.most
-        own = gradient.new_zeros(shape)
-        own.narrow(ctx.axis, 0, end - begin).copy_(gradient.narrow(ctx.axis, begin, end - begin))
-        return own, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]  # torch: *grads
+        own = gradient[ctx.begin : ctx.begin + ctx.most]
+        # The gradient of the samples that the last shares repeat is 0.
+        return F.pad(own, (0, 0, 0, ctx.most - len(own))), None, None
