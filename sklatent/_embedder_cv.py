@@ -110,13 +110,14 @@ class GaussianEmbedderCV(
 
     halving : bool, default=False
         Whether to drop the worse weights during training (successive halving [1]_). After a
-        ninth of ``max_iter``, and again after a third, only the best third of the weights
+        ninth of the training, and again after a third, only the best third of the weights
         continues, rounded down, but at least one. The score that selects the weight is evaluated
         on at most 100 samples of each fold. Dropped weights keep this score in ``cv_results_``
         and cannot be selected.
 
     n_jobs : int or None, default=None
-        Number of folds that are fitted at the same time, as in `GridSearchCV`.
+        Number of folds that are fitted at the same time, as in `GridSearchCV`. None or 1 with
+        ``device="accelerate"``, where all processes train each fit together.
 
     error_score : "raise" or float, default=nan
         Score of a candidate whose fit or scoring fails, as in `GridSearchCV`: a warning names the
@@ -172,7 +173,9 @@ class GaussianEmbedderCV(
 
     Notes
     -----
-    With an integer `random_state`, the scores without `halving` are exactly those of a grid search.
+    With an integer `random_state`, the scores of all weights that are trained to the end are
+    exactly those of a grid search. There is one exception with `halving`: layers of your own that
+    draw random numbers, such as dropout, draw other numbers.
 
     Callbacks of `set_callbacks` receive these tasks: the folds (with `halving`, once for each
     comparison of the weights), and the fit of the best embedder.

@@ -188,8 +188,6 @@ _FIELDS: dict[str, dict[str, Any]] = {
         "best_index_?": int,
         "best_score_? reg_weight_?": float,
         "best_embedder_?": "GaussianEmbedder p k",
-        "n_features_in_?": "= p",
-        "feature_names_in_?": "O p",
         **OUTPUT,
     },
     "Gaussianizer p": {
