@@ -160,7 +160,7 @@ def without_outliers(X: NDArray, weight: NDArray | None = None) -> NDArray:
         dominant = (share[kept] * squares > DOMINANT * (n - 1)) & (squares > FAR * u.shape[1])
         aside = np.flatnonzero(kept)[dominant]
         aside = aside[~needed[aside]]
-        if not aside.size:
+        if not aside.size or kept.sum() - aside.size < 2:  # one sample has no variance
             break
         kept[aside] = False
         without = Whitening().fit(X[kept], share[kept])

@@ -101,3 +101,10 @@ def test_a_large_weight_makes_no_outlier():
     assert without_outliers(X, weight).all()
     X[4] = 1e5
     assert_array_equal(np.flatnonzero(~without_outliers(X, weight)), [4])
+
+
+@pytest.mark.parametrize("weight", [[1, 1e-9], [1e-9, 1, 1e-9]])
+def test_at_least_two_samples_remain(weight):
+    # A sample of a tiny weight has all of the variance, and one sample alone has none.
+    X = np.arange(len(weight), dtype=float)[:, None]
+    assert without_outliers(X, np.array(weight)).sum() >= 2
