@@ -55,7 +55,7 @@ class OutlierDetector(CallbackSupportMixin, OutlierMixin, MetaEstimatorMixin, Ba
     estimator_ : estimator
         Fitted to all training samples.
     offset_ : float
-        Threshold t. It lies between two scores, so rounding errors do not change a verdict.
+        Threshold t, a little below a score. So rounding errors do not change the prediction.
     n_features_in_ : int
         Number of features, if the estimator has this attribute.
     feature_names_in_ : ndarray of shape (n_features,)
@@ -243,14 +243,21 @@ class OutlierDetector(CallbackSupportMixin, OutlierMixin, MetaEstimatorMixin, Ba
 def just_below(scores, rank):
     """Return a value below the score of this rank, and above all lower scores.
 
-    The distance to the score is a hundredth of the gap to the next score. This is more than
-    rounding errors, and too little to change the share of false alarms.
+    Scores that differ by rounding errors only count as equal. The distance to the score is a
+    hundredth of the gap to the next lower score, or to the next higher score if no score is lower.
+    This is more than rounding errors, and too little to change the share of false alarms.
     """
     scores = np.asarray(scores, dtype=np.float64)
     scores = np.sort(np.where(np.isnan(scores), -np.inf, scores))
     score = scores[rank - 1]
     if not np.isfinite(score):
         return float(score)
-    levels = np.unique(scores[np.isfinite(scores)])
-    gaps = np.diff(levels, append=levels[-1])
-    return float(score - gaps[max(np.searchsorted(levels, score) - 1, 0)] / 100)
+    finite = scores[np.isfinite(scores)]
+    rounding = 1e-9 * abs(score)
+    equal = finite[np.abs(finite - score) <= rounding]
+    lower, higher = finite[finite < equal[0]], finite[finite > equal[-1]]
+    if lower.size:
+        gap = equal[0] - lower[-1]
+    else:
+        gap = higher[0] - equal[-1] if higher.size else 100 * rounding
+    return float(equal[0] - gap / 100)

@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from sklatent import GaussianEmbedder, Gaussianizer, OutlierDetector
+from sklatent._outliers import just_below
 
 
 class StandardGaussian(BaseEstimator):
@@ -212,3 +213,16 @@ def test_an_iterator_of_splits_serves_several_fits():
     detector = OutlierDetector(PCA(2), contamination=0.3, cv=iter(splits))
     assert [detector.fit(X).offset_ for _ in range(2)] == [first] * 2
     assert detector.set_params(cv=iter(splits[:2])).fit(X).offset_ == second != first
+
+
+@pytest.mark.parametrize("others", [[], [0.5], [2.0], [0.5, 2.0]])
+def test_threshold_is_below_scores_that_differ_by_rounding(others):
+    # Copies of a sample can have scores that differ in the last digit.
+    copies = [1.0, 1.0 + 1e-15]
+    scores = np.sort([*copies, *others])
+    for score in copies:
+        assert (
+            max(scores[scores < 1], default=-1)
+            < just_below(scores, 1 + scores.tolist().index(score))
+            < 1.0 - 1e-10
+        )
