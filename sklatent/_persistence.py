@@ -449,7 +449,7 @@ def _replace(path: str | os.PathLike, contents: bytes) -> None:
     try:
         with open(temporary, "xb", opener=functools.partial(os.open, mode=mode)) as file:
             if old is not None:
-                with suppress(PermissionError, AttributeError):  # Windows has no fchown
+                with suppress(OSError, AttributeError):  # not allowed, or no fchown (Windows)
                     os.fchown(file.fileno(), old.st_uid, old.st_gid)
                 temporary.chmod(mode)
             file.write(contents)

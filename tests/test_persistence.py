@@ -1,6 +1,7 @@
 """Files: the same estimator comes back, a damaged file never does, and no code is executed."""
 
 import copy
+import errno
 import importlib
 import json
 import multiprocessing
@@ -764,6 +765,17 @@ def test_a_replaced_file_keeps_its_permissions_and_its_owner(mode, path, monkeyp
     for after in (path.stat(), *written):  # also of the temporary file
         assert stat.S_IMODE(after.st_mode) == mode
         assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EINVAL, errno.ENOTSUP])
+def test_save_succeeds_if_the_system_keeps_no_owners(code, path, monkeypatch):
+    def fchown(*args):
+        raise OSError(code, "not supported")
+
+    path.touch()
+    monkeypatch.setattr(os, "fchown", fchown)
+    Gaussianizer().save(path)
+    assert isinstance(load(path), Gaussianizer)
 
 
 def test_a_new_file_follows_the_umask(path):
