@@ -94,7 +94,7 @@ FEATURES = {"n_features_in_": "= p", "feature_names_in_?": "O p"}
 OUTPUT = {"_sklearn_output_config?": {"transform": str}}
 
 #: The attributes of the classes that can be stored, besides the parameters of their constructors,
-#: and the parameters that other values must fit. A value fits
+#: and the parameters that a file restricts. A value fits
 #:
 #: - a type, None, a predicate, or one of a tuple;
 #: - "f8 k p", an array of finite numbers of this NumPy type ("*" for any) and shape;
