@@ -143,7 +143,7 @@ def without_outliers(X: NDArray, weight: NDArray | None = None) -> NDArray:
     r"""Return which samples X of shape (n, p) are not isolated outliers, as a mask.
 
     The largest share of a sample in the variance along any direction is its leverage,
-    :math:`w_i |u_i|^2 / (n - 1)`, with the whitened sample u. A value that is wrong by orders of
+    :math:`|u_i|^2 / (n - 1)`, with the whitened sample u. A value that is wrong by orders of
     magnitude has a leverage near one. Samples with large leverage are set aside, and the others
     are whitened again, until no sample dominates. In the units of the others, a sample set aside is
     an outlier if it is several times farther from the mean than all samples but other outliers. In
@@ -157,7 +157,9 @@ def without_outliers(X: NDArray, weight: NDArray | None = None) -> NDArray:
         whitening = Whitening().fit(X[kept], share[kept])
         u, _ = whitening.transform(X[kept])
         squares = np.square(u).sum(axis=1)
-        dominant = (share[kept] * squares > DOMINANT * (n - 1)) & (squares > FAR * u.shape[1])
+        # A large weight is the weight of many samples, each with its own leverage.
+        leverage = np.minimum(share[kept], 1) * squares / (n - 1)
+        dominant = (leverage > DOMINANT) & (squares > FAR * u.shape[1])
         aside = np.flatnonzero(kept)[dominant]
         aside = aside[~needed[aside]]
         if not aside.size or kept.sum() - aside.size < 2:  # one sample has no variance

@@ -428,3 +428,11 @@ def test_weights_that_become_infinite_in_the_last_step_are_no_fit():
     with pytest.raises(ValueError, match="the weights became infinite"):
         embedder.fit(X)
     assert not hasattr(embedder, "net_")
+
+
+def test_a_loss_of_all_pairs_names_the_remedy():
+    def loss(x, z, output, y):
+        return (z - y).square()
+
+    with pytest.raises(ValueError, match=r"one loss for each sample, got .* index the tensor of"):
+        GaussianEmbedder(1, task=loss).fit(X, X[:, 0])

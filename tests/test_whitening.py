@@ -99,6 +99,10 @@ def test_a_large_weight_makes_no_outlier():
     X, weight = correlated(500, 3, 0), np.ones(500)
     weight[3] = 1000
     assert without_outliers(X, weight).all()
+    # A far sample with the weight of fifty is no wrong value of a single sample.
+    X[3], weight[3] = 30, 50
+    assert without_outliers(X, weight).all()
+    assert without_outliers(np.repeat(X, weight.astype(int), axis=0)).all()
     X[4] = 1e5
     assert_array_equal(np.flatnonzero(~without_outliers(X, weight)), [4])
 

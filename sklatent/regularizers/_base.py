@@ -62,7 +62,7 @@ class Regularizer(ABC, BaseEstimator):
         Parameters
         ----------
         embedding : Embedding
-            Tensors of shape (..., n, k), in standard coordinates. Leading axes are models. n is at
+            Tensors of shape (..., n, k), in standard coordinates. Leading axes are batches. n is at
             least 2, unless the penalty is `in_nats`.
         n_rows : float or Tensor of shape (...), default=inf
             Number of samples that batches are drawn from without replacement. Infinite if each

@@ -109,7 +109,13 @@ def _check_loss(name: str, value: Any, shape: torch.Size) -> None:
     got = str(value.dtype) if isinstance(value, Tensor) else type(value).__name__
     if hasattr(value, "shape"):
         got += f" of shape {tuple(value.shape)}"
+    each = ", one loss for each sample" if name == "task" else ""
+    hint = ""
+    if each and getattr(value, "shape", None) == (*shape, *shape):
+        hint = (
+            ". Operations on tensors of shapes (n, 1) and (n,) compute all pairs: index the tensor "
+            "of shape (n, 1), as in output[..., 0]"
+        )
     raise ValueError(
-        f"{name} must return a tensor of floats of shape {tuple(shape)}"
-        f"{', one loss for each sample' if name == 'task' else ''}, got {got}"
+        f"{name} must return a tensor of floats of shape {tuple(shape)}{each}, got {got}{hint}"
     )
