@@ -84,6 +84,19 @@ def test_a_small_share_of_false_alarms_needs_many_samples():
         detector.fit(draws(98))
 
 
+def test_a_sample_that_is_held_out_several_times_has_its_mean_score():
+    X, every = draws(60), np.arange(60)
+    once = OutlierDetector(StandardGaussian(), cv=[(every, every)]).fit(X)
+    often = OutlierDetector(StandardGaussian(), cv=[(every, every), (every, every[:30])]).fit(X)
+    assert often.offset_ == once.offset_
+
+
+def test_the_threshold_separates_neighbors_far_below_the_other_scores():
+    X = np.array([[100.0001], [100], [1], [0]])
+    detector = OutlierDetector(StandardGaussian(), contamination=0.25).fit(X)
+    np.testing.assert_array_equal(detector.predict(X), [-1, 1, 1, 1])
+
+
 @pytest.mark.parametrize("cv", [None, 5])
 def test_the_verdict_on_a_sample_does_not_depend_on_the_batch(cv):
     X = draws(100, 20)

@@ -334,3 +334,10 @@ def test_heavy_tails_and_small_data_have_no_wrong_value():
         heavy = np.random.default_rng(seed).standard_t(3, size=(300, 3))
         GaussianEmbedder(2, max_iter=0).fit(heavy)
     GaussianEmbedder(2, max_iter=0).fit(wrong(18, 5.0))
+
+
+def test_a_feature_far_from_zero_is_not_taken_for_the_wrong_one():
+    X = wrong(500, -999.0)
+    X[:, 2] += 1e9
+    sample, feature, component, _ = fit(X, 2).dominant_value(X, None)
+    assert (sample, feature, component) == (17, 1, 0)

@@ -112,3 +112,11 @@ def test_at_least_two_samples_remain(weight):
     # A sample of a tiny weight has all of the variance, and one sample alone has none.
     X = np.arange(len(weight), dtype=float)[:, None]
     assert without_outliers(X, np.array(weight)).sum() >= 2
+
+
+def test_distances_are_in_units_of_the_weighted_samples():
+    X, weight = correlated(500, 3, 0), np.ones(500)
+    X[3], weight[3] = 1000, 5000
+    assert_array_equal(np.flatnonzero(~without_outliers(X)), [3])
+    # With most of the weight, the sample is near the mean, and the distance is a spread.
+    assert without_outliers(X, weight).all()

@@ -522,6 +522,15 @@ def test_a_warm_start_takes_up_the_critics_new_settings():
     assert group["lr"] == 1e-4
 
 
+def test_a_warm_start_takes_as_many_steps_of_the_critic_as_are_now_set():
+    Shares.seen.clear()
+    regularizer = Shares(n_critic=1, critic_hidden_layer_sizes=(8,))
+    settings = {"batch_size": len(WINE), "early_stopping": False, "hidden_layer_sizes": (8,)}
+    fitted = GaussianEmbedder(2, regularizer=regularizer, max_iter=1, warm_start=True, **settings)
+    fitted.fit(WINE).set_params(regularizer__n_critic=3).fit(WINE)
+    assert Shares.seen == [1, 0, 0, 3]
+
+
 def test_a_stream_trains_the_critic_too():
     streamed = embedder().partial_fit(WINE[:90])
     before = states(streamed.critic_)
