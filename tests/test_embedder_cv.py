@@ -1,7 +1,9 @@
 import copy
+import itertools
 import time
 import warnings
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -23,7 +25,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_sample_weight_equivalence_on_dense_data
 
-from sklatent import GaussianEmbedder, GaussianEmbedderCV
+from sklatent import GaussianEmbedder, GaussianEmbedderCV, _search
 from sklatent.metrics import gaussianity_scorer, most_gaussian_within, reconstruction_scorer
 from sklatent.regularizers import Adversarial, Regularizer
 from sklatent.tasks import Reconstruction
@@ -593,6 +595,18 @@ def test_halving_goes_by_the_mean_over_folds_and_rounds_thirds_down():
     # A third of eight weights is two, and a third of two is one.
     assert epochs == dict.fromkeys(table, 1) | {3.0: 3, 4.0: 9}
     np.testing.assert_array_equal(search.cv_results_["mean_test_score"], [0, 0, 4, 5, 1, 1, 1, 1])
+
+
+def test_halving_adds_up_the_times_of_all_comparisons(monkeypatch):
+    ticks = itertools.count()
+    monkeypatch.setattr(_search, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    params = {**EVEN, "reg_weights": REG_WEIGHTS, "max_iter": 9, "refit": False}
+    results = GaussianEmbedderCV(4, halving=True, **params).fit(X).cv_results_
+    # The clock ticks once for each training and each score. One weight has three of each.
+    expected = np.where(results["survived"], 3, 1)
+    assert expected.sum() == 5
+    for name in ("mean_fit_time", "mean_score_time"):
+        np.testing.assert_array_equal(results[name], expected)
 
 
 def test_halving_compares_parts_of_a_single_long_epoch():
