@@ -74,8 +74,8 @@ class GaussianEmbedderCV(
 ):
     r"""`GaussianEmbedder` that selects the weight of its regularizer by cross-validation.
 
-    A candidate is one weight on one fold. Each candidate is a fit of `GaussianEmbedder`, so the
-    scores equal those of `sklearn.model_selection.GridSearchCV` over ``reg_weight``. Candidates
+    A candidate is one weight on one fold. Each candidate is a fit of `GaussianEmbedder`, so
+    `sklearn.model_selection.GridSearchCV` over ``reg_weight`` gives the same scores. Candidates
     on the same fold share its data, its principal components and their initial weights. Then `fit`
     fits `best_embedder_` with the best weight to all samples. The methods of `GaussianEmbedder`
     call its methods.
@@ -162,7 +162,7 @@ class GaussianEmbedderCV(
     feature_names_in_ : ndarray of shape (n_features,)
     classes_ : ndarray of shape (n_classes,)
     n_iter_ : int
-        Those of `best_embedder_`.
+        As of `best_embedder_`.
     n_splits_ : int
     scorer_ : callable or dict
         The scorer of the candidates, or scorers by name.
@@ -173,8 +173,8 @@ class GaussianEmbedderCV(
 
     Notes
     -----
-    With an integer `random_state`, the scores of all weights that are trained to the end are
-    exactly those of a grid search. There is one exception with `halving`: layers of your own that
+    With an integer `random_state`, a grid search gives exactly the same scores for all weights
+    that are trained to the end. There is one exception with `halving`: layers of your own that
     draw random numbers, such as dropout, draw other numbers.
 
     Callbacks of `set_callbacks` receive these tasks: the folds (with `halving`, once for each
