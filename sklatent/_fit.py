@@ -189,7 +189,7 @@ class Fit:
         """Continue with the net of an earlier fit and with the embedder's current parameters."""
         known = getattr(embedder, "classes_", [])
         if not (classes is None or np.array_equal(np.unique(classes), known)):
-            raise ValueError(f"classes must be those of the first call, {known}, got {classes}")
+            raise ValueError(f"classes must be as in the first call, {known}, got {classes}")
         fitted = embedder.task_
         data = Data.check(embedder, fitted, X, y, sample_weight, reset=False, least=1)
         embedder.task_ = task = resolve_task(embedder.task)
@@ -536,7 +536,7 @@ class Fit:
                 f"is fitted, and interrupted_ is True. The embedding uses {kept}."
             )
             raise self.interrupt
-        waited = int(self.net.patience.wait_) > embedder.n_iter_no_change
+        waited = self.net.patience.wait_ > embedder.n_iter_no_change
         if not (stopped or waited or embedder.max_iter in (0, "auto")):
             warn(
                 f"Stochastic Optimizer: Maximum iterations ({embedder.max_iter}) reached and the "

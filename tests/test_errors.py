@@ -352,7 +352,7 @@ def test_a_stream_keeps_its_shapes():
     with pytest.raises(ValueError, match=r"y must have shape \('n_samples', 2\)"):
         embedder.partial_fit(X, X[:, 0])
     embedder = GaussianEmbedder(2, task="classification").partial_fit(X, Y)
-    with pytest.raises(ValueError, match="classes must be those of the first call"):
+    with pytest.raises(ValueError, match="classes must be as in the first call"):
         embedder.partial_fit(X, Y, classes=["a", "c"])
 
 
